@@ -1,0 +1,160 @@
+"""Targets whose marginal velocity, score, likelihood and posterior mean are known in closed form.
+
+For x_0 ~ N(0, I), drawn independently of x_1, and p_1 = sum_k w_k N(m_k, s_k^2 I), the marginal of
+x_t = alpha_t x_1 + sigma_t x_0 is again a mixture,
+
+    p_t = sum_k w_k N(alpha_t m_k, v_k I),    v_k = alpha_t^2 s_k^2 + sigma_t^2,
+
+and every quantity of flow matching is a mean over its components, weighted by the posterior
+w_k(x) = P(component k | x_t = x). A finite set of points is the case s_k = 0.
+"""
+
+import math
+
+import torch
+
+from fmlib.shapes import check_finite, check_points, expand_time
+
+__all__ = ["EmpiricalTarget", "GaussianMixture"]
+
+_CHUNK = 2**24  # numbers in one block of (dim, batch, K) differences: 64 MB in float32
+
+
+class GaussianMixture:
+    """p_1 = sum_k weights_k N(means_k, stds_k^2 I), and all that follows from it exactly.
+
+    means: (K, *dims).  stds: a number or (K,), at least 0.  weights: (K,), positive, scaled here to
+    sum to one; None means equal.  Queries take x: (batch, *dims) and t: a number, () or (batch,),
+    convert the mixture to the dtype and device of x, and are differentiable in x and t.
+    Raises ValueError for a wrong shape, and for values that are not finite or of the wrong sign.
+    Taught in: 02, section 5, and 03, section 3.
+    """
+
+    def __init__(self, means, stds, weights=None):
+        check_points("means", means)
+        check_finite("means", means)
+        if means.shape[0] == 0:
+            raise ValueError("means must hold at least one component, got none")
+        weights = torch.ones(()) if weights is None else torch.as_tensor(weights)
+        stds = torch.as_tensor(stds)
+        for name, value in (("stds", stds), ("weights", weights)):
+            if value.shape not in ((), means.shape[:1]):
+                raise ValueError(
+                    f"{name} must be a number or have shape ({means.shape[0]},), one for each "
+                    f"component, got {tuple(value.shape)}"
+                )
+            check_finite(name, value)
+        if not ((stds >= 0).all() and (weights > 0).all()):
+            raise ValueError(
+                f"stds must be at least 0 and weights positive, got {stds.tolist()} and "
+                f"{weights.tolist()}"
+            )
+        self.means = means
+        self.stds = stds.to(means).expand(means.shape[0])
+        weights = weights.to(means).expand(means.shape[0])
+        self.weights = weights / weights.sum()
+
+    def sample(self, n, generator=None):
+        """Draw n points of p_1.  Returns (n, *dims)."""
+        k = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
+        noise = torch.randn(n, *self.means.shape[1:], generator=generator, dtype=self.means.dtype)
+        k = k.to(self.means.device)
+        return self.means[k] + expand_time(self.stds[k], noise) * noise.to(self.means.device)
+
+    def log_prob(self, path, x, t):
+        """log p_t(x) = log sum_k w_k N(x; alpha_t m_k, v_k I).  Returns (batch,)."""
+        return self._rows(lambda x, t: self._components(path, x, t)[0].logsumexp(1), x, t)
+
+    def posterior_weights(self, path, x, t):
+        """w_k(x) = P(x_1 came from component k | x_t = x).  Returns (batch, K), rows sum to one.
+
+        Lipman et al. 2023, the fraction in eq. 8.  Taught in: 03, section 3.
+        """
+        return self._rows(lambda x, t: self._components(path, x, t)[0].softmax(1), x, t)
+
+    def score(self, path, x, t):
+        """grad_x log p_t(x) = -sum_k w_k(x) (x - alpha_t m_k) / v_k.  Returns (batch, *dims)."""
+        return self._rows(lambda x, t: self._means_given(path, x, t)[2], x, t).reshape(x.shape)
+
+    def posterior_mean(self, path, x, t):
+        """E[x_1 | x_t = x], the best guess of the data (the "denoised" x).  Returns (batch, *dims).
+
+        = sum_k w_k(x) (m_k + alpha_t s_k^2 (x - alpha_t m_k) / v_k).
+        """
+        return self._rows(lambda x, t: self._means_given(path, x, t)[1], x, t).reshape(x.shape)
+
+    def velocity(self, path, x, t):
+        """u_t(x) = E[dx_t | x_t = x] = d_alpha_t E[x_1 | x] + d_sigma_t E[x_0 | x].
+
+        Returns (batch, *dims).
+        Raises ValueError where p_t has no density (a point target at sigma_t = 0) and where a
+        derivative of the schedule is infinite (VP and LinearVP at t = 1).
+        Lipman et al. 2023, eq. 8; Lipman et al. 2024 (Guide and Code), eq. 4.55.
+        Taught in: 03, section 3.
+        """
+
+        def rows(x, t):
+            x_0, x_1, _ = self._means_given(path, x, t)
+            s = expand_time(t, x)
+            return path.d_alpha(s) * x_1 + path.d_sigma(s) * x_0
+
+        return self._rows(rows, x, t).reshape(x.shape)
+
+    def _rows(self, function, x, t):
+        """Apply function(x, t) to x flattened to (batch, dim), in blocks that fit in memory."""
+        check_points("x", x)
+        if x.shape[1:] != self.means.shape[1:]:
+            shape = ", ".join(str(n) for n in ("batch", *self.means.shape[1:]))
+            raise ValueError(f"x must have shape ({shape}) like the target, got {tuple(x.shape)}")
+        t = expand_time(t, x).reshape(-1)
+        flat = x.reshape(x.shape[0], -1)
+        size = max(1, _CHUNK // self.means.numel())
+        if flat.shape[0] <= size:
+            return function(flat, t if t.numel() > 1 else t.reshape(()))
+        blocks = zip(flat.split(size), t.expand(flat.shape[0]).split(size), strict=True)
+        return torch.cat([function(*block) for block in blocks])
+
+    def _components(self, path, x, t):
+        """log(w_k N(x; alpha_t m_k, v_k I)): (batch, K), and v_k: (1 or batch, K)."""
+        means, stds = self.means.flatten(1).to(x), self.stds.to(x)
+        t = expand_time(t, x).reshape(-1, 1)
+        alpha_t = path.alpha(t)
+        variance = (alpha_t * stds) ** 2 + path.sigma(t) ** 2
+        if (variance <= 0).any():
+            raise ValueError(
+                "sigma_t = 0 and the target is made of points, so p_t has no density: "
+                "stop before t = 1, say at t_end = 1 - 1e-3"
+            )
+        # Differences, not |x|^2 - 2 x.m + |m|^2, which cancels when sigma_t is small.
+        gaps = x.T[:, :, None] - alpha_t * means.T[:, None, :]  # (dim, batch, K)
+        square = (gaps**2).sum(0)
+        log_norm = self.weights.to(x).log() - 0.5 * x.shape[1] * torch.log(2 * math.pi * variance)
+        return log_norm - 0.5 * square / variance, variance
+
+    def _means_given(self, path, x, t):
+        """E[x_0 | x], E[x_1 | x] and the score, each (batch, dim)."""
+        log_joint, variance = self._components(path, x, t)
+        weights = log_joint.softmax(1)
+        means, stds = self.means.flatten(1).to(x), self.stds.to(x)
+        t = expand_time(t, x)
+        alpha_t, sigma_t = path.alpha(t), path.sigma(t)
+
+        def mean_gap(c):  # sum_k c_k (x - alpha_t m_k)
+            return c.sum(1, keepdim=True) * x - alpha_t * (c @ means)
+
+        score = -mean_gap(weights / variance)
+        x_0 = -sigma_t * score
+        x_1 = weights @ means + alpha_t * mean_gap(weights * stds**2 / variance)
+        return x_0, x_1, score
+
+
+class EmpiricalTarget(GaussianMixture):
+    """p_1 = (1/N) sum_i delta(x - x_i): a finite data set, taken for the whole truth.
+
+    points: (N, *dims).  All queries of GaussianMixture hold with s_k = 0; at sigma_t = 0 there is
+    no density and they raise ValueError.
+    Taught in: 02, section 5, and 03, section 3.
+    """
+
+    def __init__(self, points):
+        super().__init__(points, stds=0.0)

@@ -1,0 +1,38 @@
+"""Networks for velocities: every model is called as model(x, t)."""
+
+import math
+
+import torch
+from torch import nn
+
+from fmlib.shapes import check_points, expand_time
+
+__all__ = ["MLP"]
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron on (x, t): the input is x with t appended, the output has x's shape.
+
+    dims: the shape of one point, an int or a tuple, so that x is (batch, *dims).  width: neurons in
+    each of the depth hidden layers, with SiLU between.  t: a number, () or (batch,).
+    Raises ValueError if x has another shape.
+    Taught in: 04, section 3.
+    """
+
+    def __init__(self, dims=2, width=64, depth=3):
+        super().__init__()
+        self.dims = (dims,) if isinstance(dims, int) else tuple(dims)
+        n = math.prod(self.dims)
+        sizes = [n + 1, *[width] * depth]
+        layers = []
+        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [nn.Linear(fan_in, fan_out), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(width, n))
+
+    def forward(self, x, t):
+        check_points("x", x)
+        if x.shape[1:] != self.dims:
+            shape = ", ".join(str(n) for n in ("batch", *self.dims))
+            raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+        t = expand_time(t, x).reshape(-1, 1).expand(x.shape[0], 1)
+        return self.layers(torch.cat([x.flatten(1), t], dim=1)).reshape(x.shape)

@@ -1,0 +1,158 @@
+"""From a velocity field to its flow: numerical solvers of dx/dt = u_t(x)."""
+
+from dataclasses import dataclass
+
+import torch
+
+from fmlib.shapes import check_finite, check_points, check_unit_interval
+
+__all__ = ["Trajectory", "euler_step", "heun_step", "midpoint_step", "rk4_step", "solve"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What solve returns: the states that were kept, and what they cost."""
+
+    t: torch.Tensor  # (n + 1,), or (1,) with keep="end"
+    x: torch.Tensor  # (n + 1, batch, *dims), or (1, batch, *dims)
+    nfe: int  # number of velocity evaluations
+
+    @property
+    def end(self):
+        """The last state, (batch, *dims)."""
+        return self.x[-1]
+
+
+def euler_step(velocity, x, t, h):
+    """x + h u_t(x): follow the tangent. First order, 1 evaluation.
+
+    velocity(x, t) -> (batch, *dims).  x: (batch, *dims).  t: () .  h: a number, of either sign.
+    Hairer, Norsett and Wanner 1993, section II.1.  Taught in: 02, section 3.
+    """
+    return x + h * velocity(x, t)
+
+
+def midpoint_step(velocity, x, t, h):
+    """x + h u_{t+h/2}(x + (h/2) u_t(x)): the slope at mid-step. Second order, 2 evaluations.
+
+    Arguments as in euler_step.  Hairer, Norsett and Wanner 1993, eq. II.1.3.
+    """
+    return x + h * velocity(x + 0.5 * h * velocity(x, t), t + 0.5 * h)
+
+
+def heun_step(velocity, x, t, h):
+    """x + (h/2) (u_t(x) + u_{t+h}(x + h u_t(x))): the mean of the slopes at both ends.
+
+    Second order, 2 evaluations. Arguments as in euler_step.
+    Hairer, Norsett and Wanner 1993, section II.1.  Taught in: 02, section 4.
+    """
+    u = velocity(x, t)
+    return x + 0.5 * h * (u + velocity(x + h * u, t + h))
+
+
+def rk4_step(velocity, x, t, h):
+    """The classical Runge-Kutta step, k_1 ... k_4 with weights 1, 2, 2, 1. Fourth order, 4 evaluations.
+
+    Arguments as in euler_step.  Hairer, Norsett and Wanner 1993, table II.1.2.
+    """
+    k_1 = velocity(x, t)
+    k_2 = velocity(x + 0.5 * h * k_1, t + 0.5 * h)
+    k_3 = velocity(x + 0.5 * h * k_2, t + 0.5 * h)
+    k_4 = velocity(x + h * k_3, t + h)
+    return x + h / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4)
+
+
+_STEPS = {  # method -> (step, evaluations per step)
+    "euler": (euler_step, 1),
+    "midpoint": (midpoint_step, 2),
+    "heun": (heun_step, 2),
+    "rk4": (rk4_step, 4),
+}
+
+
+@torch.no_grad()
+def solve(
+    velocity,
+    x_0,
+    n_steps=1,
+    method="euler",
+    t_start=0.0,
+    t_end=1.0,
+    keep="all",
+    rtol=1e-5,
+    atol=1e-5,
+):
+    """Follow dx/dt = velocity(x, t) from x_0 at t_start to t_end; return a Trajectory.
+
+    velocity(x, t) -> (batch, *dims), with t a tensor of shape ().  x_0: (batch, *dims).
+    method: "euler", "midpoint", "heun", "rk4" take n_steps equal steps; "dopri5" (through
+    torchdiffeq) chooses its own to meet rtol and atol, and n_steps says how many equally spaced
+    states it reports.  t_start > t_end follows the flow backwards.  keep: "all" or "end".
+    No gradients are recorded.
+    Raises ValueError for an unknown method or keep, n_steps < 1, times outside [0, 1], an x_0 that
+    is not finite, or a velocity of the wrong shape; FloatingPointError if the solution diverges.
+    Lipman et al. 2024 (Guide and Code), section 3.4.  Taught in: 02, sections 3 and 4.
+    """
+    if method != "dopri5" and method not in _STEPS:
+        raise ValueError(f"method must be one of {[*_STEPS, 'dopri5']}, got {method!r}")
+    if keep not in ("all", "end"):
+        raise ValueError(f"keep must be 'all' or 'end', got {keep!r}")
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps!r}")
+    check_unit_interval("t_start", t_start)
+    check_unit_interval("t_end", t_end)
+    check_points("x_0", x_0)
+    check_finite("x_0", x_0)
+
+    def checked(x, t):
+        u = velocity(x, t)
+        if u.shape != x.shape:
+            raise ValueError(
+                f"velocity(x, t) must return the shape of x, {tuple(x.shape)}, got {tuple(u.shape)}"
+            )
+        return u
+
+    # In float64, whatever x is: then t + h of the last step is t_end, and never just beyond it.
+    times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64)
+    if method == "dopri5":
+        states, nfe = _dopri5(checked, x_0, times, rtol, atol)
+    else:
+        step, evaluations = _STEPS[method]
+        h, x, states = (t_end - t_start) / n_steps, x_0, [x_0]
+        for t in times[:-1].unbind():
+            x = step(checked, x, t, h)
+            if keep == "all":
+                states.append(x)
+        states = torch.stack(states if keep == "all" else [x])
+        nfe = n_steps * evaluations
+    if keep == "end":
+        times, states = times[-1:], states[-1:]
+    if not torch.isfinite(states).all():
+        raise FloatingPointError(
+            "the solution is not finite: take more steps, stop earlier (t_end = 1 - 1e-3), "
+            "or look for a division by zero in velocity"
+        )
+    return Trajectory(times.to(x_0), states, nfe)
+
+
+def _dopri5(velocity, x_0, times, rtol, atol):
+    """Dormand and Prince's adaptive 5(4) pair: states (n + 1, batch, *dims) and evaluations."""
+    from torchdiffeq import odeint
+
+    nfe = 0
+
+    def counted(t, x):
+        nonlocal nfe
+        nfe += 1
+        return velocity(x, t)
+
+    # step_t keeps the solver from stepping over t_end, where velocity may not exist.
+    options = {"step_t": times[-1:]}
+    try:
+        states = odeint(counted, x_0, times, rtol=rtol, atol=atol, method="dopri5", options=options)
+    except AssertionError as error:  # how torchdiffeq reports a step size that went to zero
+        raise FloatingPointError(
+            f"dopri5 found no step small enough ({error}): stop earlier (t_end = 1 - 1e-3), or "
+            "look for a division by zero in velocity"
+        ) from error
+    return states, nfe

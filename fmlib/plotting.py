@@ -12,17 +12,20 @@ import numpy as np
 import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
 
 from fmlib.shapes import check_points
 
 SOURCE, TARGET, MARGINAL = "#0072B2", "#D55E00", "#000000"
 PATHS = {"CondOT": "#009E73", "VP": "#AA4499", "Cosine": "#56B4E9"}
-TIME = plt.get_cmap("cividis")
+# The last tenth of cividis is too pale on white.
+TIME = LinearSegmentedColormap.from_list("time", plt.get_cmap("cividis")(np.linspace(0, 0.9, 256)))
 LEARNED = "--"  # exact is solid, learned is dashed
 
 __all__ = [
     "LEARNED", "MARGINAL", "PATHS", "SOURCE", "TARGET", "TIME", "animate", "density", "grid_points",
-    "image_grid", "panels", "quiver", "scatter", "time_bar", "trajectories", "use_style", "warped_grid",
+    "image_grid", "panels", "quiver", "scatter", "time_bar",
+    "time_color", "trajectories", "use_style", "warped_grid",
 ]  # fmt: skip
 
 
@@ -31,24 +34,24 @@ def use_style():
     plt.style.use(Path(__file__).with_name("fmlib.mplstyle"))
 
 
-def panels(n, limit=3.0, size=2.3, titles=None, columns=None):
+def panels(n, limit=3.0, size=2.3, titles=None, columns=None, fig=None):
     """n equal square panels, each showing [-limit, limit]^2 (or the box (x_0, x_1, y_0, y_1)).
 
-    Returns an array of n axes, in rows of `columns` (default: one row). Ticks are left out: the box
-    is the scale.
+    Returns an array of n axes, in rows of `columns` (default: one row), on a new figure unless one
+    is given. Ticks are left out: the box is the scale.
     """
     columns = columns or n
     rows = -(-n // columns)
     box = (-limit, limit, -limit, limit) if np.isscalar(limit) else limit
     height = size * (box[3] - box[2]) / (box[1] - box[0])
-    fig, axes = plt.subplots(rows, columns, figsize=(size * columns, (height + 0.3) * rows))
-    axes = np.atleast_1d(axes).ravel()
+    fig = fig or plt.figure(figsize=(size * columns, height * rows + 0.3))
+    axes = fig.subplots(rows, columns, squeeze=False).ravel()
     for i, ax in enumerate(axes):
         ax.set(xlim=box[:2], ylim=box[2:], aspect="equal", xticks=[], yticks=[])
         ax.spines[["top", "right"]].set_visible(True)
         ax.set_visible(i < n)
-        if titles is not None and i < n:
-            ax.set_title(titles[i])
+    for ax, title in zip(axes, titles or [], strict=False):
+        ax.set_title(title)
     return axes[:n]
 
 
@@ -58,6 +61,11 @@ def _axes(ax):
 
 def _numpy(x):
     return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+
+
+def time_color(t):
+    """The colour of a cloud at time t: source at 0, target at 1, the ramp in between."""
+    return SOURCE if t == 0 else TARGET if t == 1 else TIME(float(t))
 
 
 def grid_points(limit=3.0, n=20, dtype=torch.float32):
@@ -111,14 +119,18 @@ def time_bar(axes, label="t"):
 
 
 def density(log_prob, ax=None, n=120, cmap="Greys"):
-    """The density exp(log_prob(x)), for log_prob: (batch, 2) -> (batch,), shaded over the axes."""
+    """The density exp(log_prob(x)), for log_prob: (batch, 2) -> (batch,), shaded over the axes.
+
+    The darkest shade is a middle grey, so that points drawn on it stay visible.
+    """
     ax = _axes(ax)
     (x_0, x_1), (y_0, y_1) = ax.get_xlim(), ax.get_ylim()
     u = (torch.arange(n) + 0.5) / n
     x = torch.cartesian_prod(x_0 + (x_1 - x_0) * u, y_0 + (y_1 - y_0) * u)
     with torch.no_grad():
         p = _numpy(log_prob(x).exp()).reshape(n, n).T
-    ax.imshow(p, extent=(x_0, x_1, y_0, y_1), origin="lower", cmap=cmap, vmin=0, vmax=np.quantile(p, 0.998))
+    top = 1.7 * np.quantile(p, 0.998)
+    ax.imshow(p, extent=(x_0, x_1, y_0, y_1), origin="lower", cmap=cmap, vmin=0, vmax=top)
     return ax
 
 
@@ -150,7 +162,7 @@ def image_grid(images, ax=None, columns=10):
     return ax
 
 
-def animate(draw, n_frames, size=(4.6, 4.6), seconds=4.0, loops=2, alt=""):
+def animate(draw, n_frames, size=(3.4, 3.2), seconds=4.0, loops=2, alt=""):
     """An animated PNG: draw(fig, i) draws frame i on an empty figure.
 
     It plays `loops` times and rests on its last frame, so that nothing moves beside the text one is
@@ -167,8 +179,12 @@ def animate(draw, n_frames, size=(4.6, 4.6), seconds=4.0, loops=2, alt=""):
         draw(fig, i)
         buffer = io.BytesIO()
         fig.savefig(buffer, format="png", dpi=100, bbox_inches=None)
-        frames.append(Pillow.open(buffer).convert("RGB").quantize(48))
+        frames.append(Pillow.open(buffer).convert("RGB"))
     plt.close(fig)
+    # One palette for all frames, from all their colours, keeps the file small.
+    every = np.concatenate([np.asarray(frame)[::3, ::3] for frame in frames])
+    palette = Pillow.fromarray(every).quantize(48, method=Pillow.Quantize.MAXCOVERAGE)
+    frames = [frame.quantize(palette=palette, dither=Pillow.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
     hold = [int(1000 * seconds / n_frames)] * (n_frames - 1) + [1500]
     frames[0].save(

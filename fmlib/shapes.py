@@ -57,7 +57,7 @@ def expand_time(t, x):
     Taught in: 03, section 1.
     """
     if not isinstance(t, torch.Tensor):
-        t = torch.tensor(t)
+        t = torch.tensor(t, dtype=x.dtype)
     if t.dtype != x.dtype or t.device != x.device:
         t = t.to(x)
     if t.ndim == 0:

@@ -1,0 +1,62 @@
+# Everything runs on the environment in .venv, which tools/install.sh builds on the first call.
+# Run `make` alone for the list of commands.
+
+SHELL := /bin/sh
+PY := .venv/bin/python
+TESTS ?= tests notebooks
+ONLY ?=
+LAB_ARGS ?=
+
+# Jupyter, IPython and matplotlib keep their files inside the checkout, so that nothing is
+# registered outside it and nobody's own settings change a result.
+export JUPYTER_CONFIG_DIR := $(CURDIR)/.jupyter/config
+export JUPYTER_DATA_DIR := $(CURDIR)/.jupyter/data
+export JUPYTER_RUNTIME_DIR := $(CURDIR)/.jupyter/runtime
+export IPYTHONDIR := $(CURDIR)/.jupyter/ipython
+export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help lab test notebooks seeds picture lint bench lock clean env
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+lab: env ## open the series in JupyterLab
+	@$(PY) -m jupyter lab --ip=127.0.0.1 --LabApp.extension_manager=readonly \
+	    $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) notebooks/00_start_here.ipynb
+
+test: env ## run everything that CI runs: lint, unit tests, every lesson
+	@$(PY) -m ruff check && $(PY) -m ruff format --check
+	@TQDM_DISABLE=1 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	    --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 $(TESTS)
+
+notebooks: env ## run the lessons again and store their outputs (ONLY=04 for one)
+	@$(PY) tools/run_notebooks.py $(ONLY)
+
+seeds: env ## run the lessons for the seeds 0 to 9, store nothing (ONLY=04 for one)
+	@$(PY) tools/run_notebooks.py --seeds 0-9 $(ONLY)
+
+picture: env ## take README's picture from the lesson that makes it
+	@$(PY) tools/run_notebooks.py --picture
+
+lint: env ## put code into the project's form, and show what ruff has to say
+	@$(PY) -m ruff format && $(PY) -m ruff check --fix
+
+bench: env ## measure the speed of fmlib, as ratios (some minutes)
+	@$(PY) benchmarks/training.py
+
+lock: env ## resolve pyproject.toml into requirements.lock
+	@$(PY) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet pip-tools
+	@CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/python -m piptools compile --quiet --upgrade \
+	    --all-extras --strip-extras --no-annotate --no-emit-find-links --no-emit-index-url \
+	    --no-emit-trusted-host --output-file build/requirements.lock pyproject.toml
+	@sed 's/+cpu$$//' build/requirements.lock > requirements.lock
+
+clean: ## remove what the other commands made, the environment included
+	@rm -rf .venv .jupyter build .pytest_cache .ruff_cache .hypothesis .coverage
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+env:
+	@mkdir -p .jupyter
+	@PYTHON="$(PYTHON)" sh tools/install.sh

@@ -1,0 +1,131 @@
+"""What has to agree across files: packages, versions, the Python range, the order of imports."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONDA_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
+FLOORS = {
+    "shapes": 0,
+    **dict.fromkeys(("paths", "couplings", "solvers", "models", "data", "metrics"), 1),
+    **dict.fromkeys(("exact", "losses", "diffusion", "predictions"), 2),
+    **dict.fromkeys(("plotting", "training"), 3),
+    **dict.fromkeys(("widgets", "exercises"), 4),
+}
+
+
+def direct():
+    """name -> specifier for every package that pyproject.toml asks for."""
+    extras = PROJECT["optional-dependencies"].values()
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    found = [Requirement(line) for line in lines]
+    return {canonicalize_name(r.name): r.specifier for r in found}
+
+
+def locked():
+    """name -> version for every line of requirements.lock."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    versions = {canonicalize_name(r.name): [s.version for s in r.specifier] for r in found}
+    assert all(len(v) == 1 for v in versions.values()), "every line of the lock pins one version"
+    return {name: v[0] for name, v in versions.items()}
+
+
+def conda():
+    """name -> specifier for environment.yml, under pip's names, python and pip left out."""
+    lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    found = [Requirement(line) for line in lines if isinstance(line, str) and line != "pip"]
+    named = {canonicalize_name(CONDA_NAMES.get(r.name, r.name)): r.specifier for r in found}
+    assert named.pop("python") == SpecifierSet(PROJECT["requires-python"])
+    return named
+
+
+def test_the_lock_holds_what_the_project_asks_for():
+    versions = locked()
+    for name, specifier in direct().items():
+        assert versions[name] in specifier, name
+
+
+def test_conda_and_pip_ask_for_the_same_packages():
+    assert conda() == direct()
+
+
+def test_torch_is_pinned_to_one_version_everywhere():
+    assert str(direct()["torch"]) == str(conda()["torch"]) == "==2.13.0"
+    assert locked()["torch"] == "2.13.0"
+
+
+def test_the_lock_names_no_place_of_its_making():
+    text = (ROOT / "requirements.lock").read_text()
+    assert not re.search(r"https?://|file:|--|/\w+/", text)
+
+
+def test_what_is_installed_is_what_is_locked():
+    for name, version in locked().items():
+        installed = importlib.metadata.version(name)
+        assert installed.split("+")[0] == version, name
+
+
+def supported_pythons():
+    low, high = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
+    return [f"3.{minor}" for minor in range(int(low), int(high))]
+
+
+@pytest.mark.parametrize("python", supported_pythons())
+def test_every_locked_package_runs_on(python):
+    for name in locked():
+        requires = importlib.metadata.metadata(name)["Requires-Python"]
+        assert requires is None or f"{python}.9" in SpecifierSet(requires), name
+
+
+def test_readme_and_ci_name_the_same_pythons():
+    first, *_, last = supported_pythons()
+    assert f"Python {first} to {last}" in (ROOT / "README.md").read_text()
+    ci = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert ci["jobs"]["test"]["strategy"]["matrix"]["python"] == supported_pythons()
+
+
+def test_contributing_says_why_for_each_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for name in direct():
+        assert re.search(rf"^\| {re.escape(name)} \| .{{20,}} \|$", text, re.M | re.I), name
+
+
+def test_imports_inside_fmlib_run_downward_only():
+    for file in (ROOT / "fmlib").rglob("*.py"):
+        module = file.relative_to(ROOT / "fmlib").with_suffix("").parts[0]
+        if module == "__init__":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name and name.startswith("fmlib."):
+                    assert FLOORS[name.split(".")[1]] < FLOORS[module], f"{module} imports {name}"
+
+
+def test_import_fmlib_loads_torch_and_nothing_else_heavy():
+    code = (
+        "import sys, torch; before = set(sys.modules); import fmlib; "
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert set(run.stdout.split()) <= {"fmlib"}
+
+
+def test_modules_stay_small():
+    lines = {p.name: len(p.read_text().splitlines()) for p in (ROOT / "fmlib").glob("*.py")}
+    assert sum(lines.values()) <= 2000 and max(lines.values()) <= 300, lines

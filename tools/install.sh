@@ -1,0 +1,97 @@
+#!/bin/sh
+# Build the environment in .venv from requirements.lock, once. `make` calls this before every command;
+# when nothing has changed it returns at once. A build that was interrupted starts again from nothing.
+#
+# Each way to fail ends in one line that says what to do.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+fail() {
+    echo "make: $1" >&2
+    exit 1
+}
+
+# --- Which Python? The range stands in pyproject.toml and nowhere else. -----------------------------
+range=$(sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)
+in_range='
+import re, sys
+low, high = re.findall(r"\d+\.(\d+)", sys.argv[1])
+sys.exit(not (sys.version_info[0] == 3 and int(low) <= sys.version_info[1] < int(high)))
+'
+found=""
+python=""
+if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.13 python3.12 python3.11; fi
+for candidate in "$@"; do
+    version=$("$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+    found="$found $version"
+    if "$candidate" -c "$in_range" "$range"; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || fail "needs Python $range, found:${found:- none}. Install one, or name it: make PYTHON=/path/to/python3.12 ..."
+
+# --- Is the environment there already, whole, for this checkout at this place? -----------------------
+stamp=".venv/complete"
+wanted="$version $(cat requirements.lock pyproject.toml tools/install.sh | cksum) $(pwd)"
+[ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
+
+# --- One build at a time. ----------------------------------------------------------------------------
+lock=".venv.lock"
+if ! mkdir "$lock" 2>/dev/null; then
+    owner=$(cat "$lock/pid" 2>/dev/null)
+    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
+        fail "another call is building .venv (process $owner): wait for it, then run this again"
+    fi
+    rm -rf "$lock" && mkdir "$lock" || fail "cannot write in $(pwd): check its permissions and free space"
+fi
+echo $$ >"$lock/pid"
+trap 'rm -rf "$lock"' EXIT
+trap 'echo; fail "interrupted; run the same command again and the build starts afresh"' INT TERM HUP
+
+# --- What has to be there before it is worth starting. -----------------------------------------------
+"$python" -c 'import ensurepip, venv' 2>/dev/null ||
+    fail "this Python ($version) has no venv module. On Debian or Ubuntu: apt install python3-venv"
+free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
+[ "${free:-0}" -ge 2500 ] ||
+    fail "the environment needs about 2,500 MB here and $free MB are free. Make room, then run this again"
+
+# --- Build. ------------------------------------------------------------------------------------------
+log="build/install.log"
+mkdir -p build
+echo "Building the environment in .venv, once (about 1.7 GB; one to ten minutes). Log: $log"
+rm -rf .venv
+
+stop_with_reason() {
+    tail -n 5 "$log" >&2
+    if grep -q "No space left on device" "$log"; then
+        fail "the disk is full. Make room (also where TMPDIR points), then run this again"
+    fi
+    fail "the installation failed, see $log. Often it is the network: check it, then run this again"
+}
+
+run() { # in the background, so that an interrupt is answered at once; a dot every two seconds
+    "$@" >>"$log" 2>&1 &
+    job=$!
+    trap 'kill "$job" 2>/dev/null; wait "$job" 2>/dev/null; echo; fail "interrupted; run the same command again and the build starts afresh"' INT TERM HUP
+    ticks=0
+    while kill -0 "$job" 2>/dev/null; do
+        ticks=$((ticks + 1))
+        [ $((ticks % 10)) -eq 0 ] && printf .
+        sleep 0.2
+    done
+    wait "$job" || { echo; stop_with_reason; }
+}
+
+: >"$log"
+run "$python" -m venv .venv
+run .venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
+run .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+mkdir -p .venv/share/jupyter/lab/settings
+cat >.venv/share/jupyter/lab/settings/overrides.json <<'JSON'
+{
+  "@jupyterlab/apputils-extension:notification": { "fetchNews": "false", "checkForUpdates": false }
+}
+JSON
+echo
+echo "$wanted" >"$stamp"

@@ -1,5 +1,6 @@
 """How far apart are two clouds of points, and how straight is a flow?"""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -71,7 +72,10 @@ def over_floor(draw_samples, draw_data, n=400, repeats=10, distance=wasserstein)
 
 
 class Straightness(NamedTuple):
-    """S, in squared units of x, and S divided by the mean squared distance travelled."""
+    """S, in squared units of x, and S divided by the mean squared distance from start to end.
+
+    relative is infinite for a flow that ends where it started, having moved on the way.
+    """
 
     absolute: float
     relative: float
@@ -94,6 +98,6 @@ def straightness(trajectory):
     speed = x.diff(dim=0) / h[:, None, None]  # (n, batch, dim)
     absolute = float((h * (chord - speed).square().sum(2).mean(1)).sum())
     travelled = float(chord.square().sum(1).mean())
-    if travelled == 0:
+    if absolute == travelled == 0:
         raise ValueError("nothing moved, so straightness means nothing here")
-    return Straightness(absolute, absolute / travelled)
+    return Straightness(absolute, absolute / travelled if travelled > 0 else math.inf)

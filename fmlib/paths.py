@@ -86,7 +86,7 @@ class AffinePath:
 
         x, x_1: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  Returns (batch, *dims).
         Raises ValueError where sigma_t = 0: there all mass sits at alpha_t x_1.
-        Lipman et al. 2023, eq. 15.  Taught in: 03, section 2.
+        Lipman et al. 2023, eq. 15.  Taught in: 03, section 3.
         """
         check_same_shape("x", x, "x_1", x_1)
         t = expand_time(t, x)
@@ -101,7 +101,8 @@ class CondOT(AffinePath):
 
     Also called rectified flow. "OT" here is *conditional* optimal transport, towards one x_1 at a
     time; it is not the optimal transport of a minibatch, nor of p_0 to p_1.
-    Lipman et al. 2023, eq. 20 with sigma_min = 0; Liu et al. 2022, eq. 1.  Taught in: 03, section 1.
+    Lipman et al. 2023, eq. 20 with sigma_min = 0; Liu et al. 2022, eq. 1.
+    Taught in: 03, section 1.
     """
 
     def alpha(self, t):
@@ -123,7 +124,7 @@ class VP(AffinePath):
 
     T(s) = s beta_min + s^2 (beta_max - beta_min) / 2 at diffusion time s = 1 - t. With the usual
     values alpha_0 = 0.0066, so p_0 is only nearly N(0, I); d_sigma is infinite at t = 1.
-    Song et al. 2021, eq. 33; Lipman et al. 2023, eqs. 18 and 19.  Taught in: 03, section 5.
+    Song et al. 2021, eq. 33; Lipman et al. 2023, eqs. 18 and 19.  Taught in: 03, section 7.
     """
 
     beta_min: float = 0.1
@@ -161,7 +162,7 @@ class VP(AffinePath):
 class Cosine(AffinePath):
     """alpha_t = sin(pi t / 2), sigma_t = cos(pi t / 2): variance-preserving, from N(0, I).
 
-    Nichol and Dhariwal 2021, eq. 17 with offset 0, time reversed.  Taught in: 03, section 5.
+    Nichol and Dhariwal 2021, eq. 17 with offset 0, time reversed.  Taught in: 03, section 7.
     """
 
     def alpha(self, t):
@@ -211,7 +212,7 @@ class Polynomial(AffinePath):
 
     def __post_init__(self):
         if not 1 <= self.n < math.inf:
-            raise ValueError(f"Polynomial needs n >= 1, got {self.n}: below 1, d_alpha_0 is infinite")
+            raise ValueError(f"Polynomial needs n >= 1, got {self.n}: else d_alpha_0 is infinite")
 
     def alpha(self, t):
         return _tensor(t) ** self.n

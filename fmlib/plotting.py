@@ -1,4 +1,4 @@
-"""The picture language of the series: one colour for the source, one for the target, one ramp for t.
+"""The picture language: one colour for the source, one for the target, one ramp for t.
 
 Every function takes an axes (ax=None makes one), returns it, and never shows it. Colours are Okabe
 and Ito's, told apart by the colour-blind and in grey print.
@@ -95,7 +95,7 @@ def quiver(velocity, t, ax=None, n=16, color=MARGINAL, scale=None):
     with torch.no_grad():
         v = _numpy(velocity(x, torch.as_tensor(float(t))))
     x = _numpy(x)
-    ax.quiver(x[:, 0], x[:, 1], v[:, 0], v[:, 1], color=color, scale=scale, width=0.006, pivot="tail")
+    ax.quiver(x[:, 0], x[:, 1], v[:, 0], v[:, 1], color=color, scale=scale, width=0.006)
     return ax
 
 
@@ -115,7 +115,8 @@ def trajectories(trajectory, ax=None, n=60, color=None, width=0.9, alpha=0.8):
 def time_bar(axes, label="t"):
     """The ramp of t from 0 to 1, beside the given axes."""
     fig = np.atleast_1d(axes)[0].figure
-    return fig.colorbar(ScalarMappable(cmap=TIME), ax=list(np.atleast_1d(axes)), label=label, pad=0.02)
+    mappable = ScalarMappable(cmap=TIME)
+    return fig.colorbar(mappable, ax=list(np.atleast_1d(axes)), label=label, pad=0.02)
 
 
 def density(log_prob, ax=None, n=120, cmap="Greys"):
@@ -149,10 +150,10 @@ def warped_grid(flow_map, ax=None, limit=2.0, n=13, color=MARGINAL, width=0.7):
 
 def image_grid(images, ax=None, columns=10):
     """Images, (n, 1, height, width) in [-1, 1], side by side; -1 is white, as ink on paper."""
-    ax = plt.subplots(figsize=(6.4, 6.4 * -(-len(images) // columns) / columns))[1] if ax is None else ax
     x = _numpy(images)[:, 0]
     n, height, width = x.shape
     rows = -(-n // columns)
+    ax = plt.subplots(figsize=(6.4, 6.4 * rows / columns))[1] if ax is None else ax
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), -1.0)
     for i in range(n):
         top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
@@ -166,7 +167,8 @@ def animate(draw, n_frames, size=(3.4, 3.2), seconds=4.0, loops=2, alt=""):
     """An animated PNG: draw(fig, i) draws frame i on an empty figure.
 
     It plays `loops` times and rests on its last frame, so that nothing moves beside the text one is
-    reading. Plays wherever a browser shows the notebook, with no kernel; print shows the first frame.
+    reading. It plays wherever a browser shows the notebook, with no kernel; print shows the first
+    frame.
     Returns an IPython Image.
     """
     from IPython.display import Image

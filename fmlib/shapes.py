@@ -54,7 +54,7 @@ def expand_time(t, x):
     Returns () or (batch, 1, ..., 1), with the dtype and device of x.
     Raises ValueError for any other shape. Without this check, t of shape (batch,) times x of
     shape (batch, dim) is silently wrong whenever batch == dim.
-    Taught in: 03, section 1.
+    Taught in: 02, common mistakes.
     """
     if not isinstance(t, torch.Tensor):
         t = torch.tensor(t, dtype=x.dtype)

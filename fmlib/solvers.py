@@ -27,7 +27,7 @@ def euler_step(velocity, x, t, h):
     """x + h u_t(x): follow the tangent. First order, 1 evaluation.
 
     velocity(x, t) -> (batch, *dims).  x: (batch, *dims).  t: () .  h: a number, of either sign.
-    Hairer, Norsett and Wanner 1993, section II.1.  Taught in: 02, section 3.
+    Hairer, Norsett and Wanner 1993, section II.1.  Taught in: 02, section 4.
     """
     return x + h * velocity(x, t)
 
@@ -44,16 +44,17 @@ def heun_step(velocity, x, t, h):
     """x + (h/2) (u_t(x) + u_{t+h}(x + h u_t(x))): the mean of the slopes at both ends.
 
     Second order, 2 evaluations. Arguments as in euler_step.
-    Hairer, Norsett and Wanner 1993, section II.1.  Taught in: 02, section 4.
+    Hairer, Norsett and Wanner 1993, section II.1.  Taught in: 02, section 5.
     """
     u = velocity(x, t)
     return x + 0.5 * h * (u + velocity(x + h * u, t + h))
 
 
 def rk4_step(velocity, x, t, h):
-    """The classical Runge-Kutta step, k_1 ... k_4 with weights 1, 2, 2, 1. Fourth order, 4 evaluations.
+    """The classical Runge-Kutta step: slopes k_1 ... k_4, weights 1, 2, 2, 1.
 
-    Arguments as in euler_step.  Hairer, Norsett and Wanner 1993, table II.1.2.
+    Fourth order, 4 evaluations. Arguments as in euler_step.
+    Hairer, Norsett and Wanner 1993, table II.1.2.
     """
     k_1 = velocity(x, t)
     k_2 = velocity(x + 0.5 * h * k_1, t + 0.5 * h)
@@ -91,7 +92,7 @@ def solve(
     No gradients are recorded.
     Raises ValueError for an unknown method or keep, n_steps < 1, times outside [0, 1], an x_0 that
     is not finite, or a velocity of the wrong shape; FloatingPointError if the solution diverges.
-    Lipman et al. 2024 (Guide and Code), section 3.4.  Taught in: 02, sections 3 and 4.
+    Lipman et al. 2024 (Guide and Code), section 3.4.  Taught in: 02, sections 4 and 5.
     """
     if method != "dopri5" and method not in _STEPS:
         raise ValueError(f"method must be one of {[*_STEPS, 'dopri5']}, got {method!r}")

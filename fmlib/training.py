@@ -66,9 +66,7 @@ def fit(
     run = _Run(model, setting, checkpoint)
     run.load(generator)
     start, interrupted = time.perf_counter(), False
-    bar = tqdm(
-        total=steps, initial=run.step, disable=not progress or "TQDM_DISABLE" in os.environ
-    )
+    bar = tqdm(total=steps, initial=run.step, disable=not progress or "TQDM_DISABLE" in os.environ)
     try:
         while run.step < steps:
             n = min(_BATCHES_PER_DRAW, steps - run.step)

@@ -1,6 +1,7 @@
 """Sliders and menus around a figure."""
 
 import base64
+import html
 import io
 
 import ipywidgets
@@ -42,7 +43,7 @@ def explore(draw, alt, **controls):
     def redraw(_change=None):
         png = _png(draw, {name: handle.value for name, handle in handles.items()})
         text = base64.b64encode(png).decode()
-        picture.value = f'<img alt="{alt}" src="data:image/png;base64,{text}">'
+        picture.value = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{text}">'
         return png
 
     still = redraw()

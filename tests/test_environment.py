@@ -69,7 +69,7 @@ def test_torch_is_pinned_to_one_version_everywhere():
 
 def test_the_lock_names_no_place_of_its_making():
     text = (ROOT / "requirements.lock").read_text()
-    assert not re.search(r"https?://|file:|--|/\w+/", text)
+    assert not re.search(r"https?://|file://|--|/\w+/", text)
 
 
 def test_what_is_installed_is_what_is_locked():

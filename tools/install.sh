@@ -33,7 +33,8 @@ done
 
 # --- Is the environment there already, whole, for this checkout at this place? -----------------------
 stamp=".venv/complete"
-wanted="$version $(cat requirements.lock pyproject.toml tools/install.sh | cksum) $(pwd)"
+# (What stands under [tool.*] in pyproject.toml changes no installed package.)
+wanted="$version $(sed '/^\[tool/,$d' pyproject.toml | cat - requirements.lock tools/install.sh | cksum) $(pwd)"
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
 # --- One build at a time. ----------------------------------------------------------------------------

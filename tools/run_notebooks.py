@@ -1,4 +1,4 @@
-"""Run the lessons: in place (`make notebooks`), for many seeds (`make seeds`), or for README's picture.
+"""Run the lessons: in place (`make notebooks`) or for many seeds (`make seeds`).
 
 A notebook is replaced in one move, and only when its run succeeded: whenever this program is
 killed, every notebook on disk is whole.
@@ -55,7 +55,7 @@ def execute(path, seed=None, on_cell=lambda count: None):
 
 
 def smaller(png):
-    """The same picture with a palette of 256 colours, about a third of the size; animations stay."""
+    """The same picture in 256 colours, about a third of the size; animations stay."""
     image = Image.open(io.BytesIO(base64.b64decode(png)))
     if getattr(image, "is_animated", False) or image.mode == "P":
         return png
@@ -107,8 +107,8 @@ def run_in_place(paths):
 
         def show(index, name=path.stem, total=total, start=start):
             if sys.stdout.isatty():
-                now = time.perf_counter() - start
-                print(f"\r{name:32s} cell {index + 1:3d} of {total} {now:6.1f} s", end="", flush=True)
+                now = f"cell {index + 1:3d} of {total} {time.perf_counter() - start:6.1f} s"
+                print(f"\r{name:32s} {now}", end="", flush=True)
 
         try:
             notebook = tidy(execute(path, on_cell=show))

@@ -1,0 +1,28 @@
+"""What several test files share."""
+
+import pytest
+import torch
+
+from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
+
+PATHS = [CondOT(), VP(), Cosine(), LinearVP(), Polynomial(3.0), VE(0.05, 10.0)]
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: type(path).__name__)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+def randn(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)

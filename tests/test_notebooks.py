@@ -1,0 +1,336 @@
+"""What nbval does not see in a notebook: order, wholeness, alt text, and that checks can fail."""
+
+import ast
+import base64
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import run_notebooks  # noqa: E402
+
+LESSONS = run_notebooks.lessons()
+NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"]
+WIDGET = run_notebooks.WIDGET
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(cell):
+    """The mime bundles that a cell displayed."""
+    return [output.data for output in cell.outputs if "data" in output]
+
+
+def texts(cell):
+    """Everything a cell printed or showed as text."""
+    printed = [output.text for output in cell.outputs if output.output_type == "stream"]
+    kinds = ("text/plain", "text/html", "text/markdown")
+    return printed + [data[kind] for data in outputs(cell) for kind in kinds if kind in data]
+
+
+# Each check takes a notebook and returns a list of complaints.
+
+
+def executed_in_order(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    return [] if counts == list(range(1, len(counts) + 1)) else [f"counts are {counts}"]
+
+
+def no_errors_and_no_warnings(notebook):
+    return [
+        f"cell {i} has an error or writes to stderr"
+        for i, cell in enumerate(code_cells(notebook), 1)
+        for output in cell.outputs
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+
+
+def short_cells(notebook):
+    found = []
+    for i, cell in enumerate(code_cells(notebook), 1):
+        lines = [s for s in cell.source.splitlines() if s.strip() and not s.strip().startswith("#")]
+        if not 1 <= len(lines) <= 15:
+            found.append(f"cell {i} has {len(lines)} lines of code")
+    return found
+
+
+def ignored_outputs_assert(notebook):
+    found = []
+    for i, cell in enumerate(code_cells(notebook), 1):
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            if not isinstance(ast.parse(cell.source).body[-1], ast.Assert):
+                found.append(f"cell {i} ignores its output and does not end in an assert")
+    return found
+
+
+def figures_have_alt_text(notebook):
+    found, seen = [], set()
+    cells = notebook.cells
+    for i, cell in enumerate(cells):
+        if cell.cell_type != "code" or not any("image/png" in data for data in outputs(cell)):
+            continue
+        alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+        if len(alt) < 30 or alt in seen:
+            found.append(f"cell {i} needs alt text of its own, has {alt!r}")
+        seen.add(alt)
+        after = cells[i + 1] if i + 1 < len(cells) else None
+        if after is None or not re.match(r"\*The figures?[:,]", after.source):
+            found.append(f"cell {i} needs a sentence '*The figure: ...' below it")
+    return found
+
+
+def figures_are_there(notebook):
+    found = []
+    for i, cell in enumerate(code_cells(notebook), 1):
+        for data in outputs(cell):
+            if "image/png" in data:
+                image = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+                image.load()
+                if image.width < 200:
+                    found.append(f"cell {i} has a picture only {image.width} pixels wide")
+            elif "<Figure" in data.get("text/plain", ""):
+                found.append(f"cell {i} shows a figure without a picture")
+    return found
+
+
+def first_cell_seeds(notebook):
+    first = code_cells(notebook)[0].source
+    return [] if "fmlib.seed(" in first else ["the first code cell does not call fmlib.seed()"]
+
+
+def ids_are_unique(notebook):
+    ids = [cell.get("id") for cell in notebook.cells]
+    whole = notebook.nbformat_minor >= 5 and None not in ids and len(set(ids)) == len(ids)
+    return [] if whole else ["cell ids are missing or doubled"]
+
+
+def no_machine_in_outputs(notebook):
+    place = re.compile(
+        r"(?<!\w)/(home|root|Users|tmp|usr|opt|work)/|[A-Z]:\\|0x[0-9a-f]{6,}|ipykernel_"
+    )
+    return [
+        f"cell {i} shows a path or an address: {place.search(text).group()}"
+        for i, cell in enumerate(code_cells(notebook), 1)
+        for text in texts(cell)
+        if place.search(text)
+    ]
+
+
+def no_network(notebook):
+    use = re.compile(r"https?://|urllib|requests\.|^\s*[!%]\s*pip|download=True|fetch_\w+\(", re.M)
+    return [
+        f"cell {i} may use the network: {use.search(cell.source).group()}"
+        for i, cell in enumerate(code_cells(notebook), 1)
+        if use.search(cell.source)
+    ]
+
+
+def metadata_is_clean(notebook):
+    extra = set(notebook.metadata) - {"kernelspec", "language_info"}
+    cells = set().union(*(cell.metadata for cell in notebook.cells))
+    extra |= cells - {"tags", "mystnb", "fmlib"}
+    return [f"metadata to remove: {extra}"] if extra else []
+
+
+def is_a_lesson(notebook):
+    """It opens and closes as CONTRIBUTING.md says, asks three questions and can be touched."""
+    text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    body, found = "\n".join(text), []
+    for part in ("**The question.**", "**You will be able to**", "**You need**", "**Time**"):
+        if part not in text[0]:
+            found.append(f"the opening has no {part}")
+    for heading in ("## What we now know", "## Where it goes on"):
+        if f"\n{heading}\n" not in f"\n{body}\n":
+            found.append(f"there is no {heading}")
+    asked = sum(
+        "<details><summary>Answer</summary>" in part.partition("**So**")[0]
+        for part in body.split("**Predict.**")[1:]
+    )
+    if asked < 3:
+        found.append(f"{asked} questions with folded answers, needs 3")
+    if not any(WIDGET in data for cell in code_cells(notebook) for data in outputs(cell)):
+        found.append("no interactive cell")
+    return found
+
+
+CHECKS = [
+    executed_in_order,
+    no_errors_and_no_warnings,
+    short_cells,
+    ignored_outputs_assert,
+    figures_have_alt_text,
+    figures_are_there,
+    first_cell_seeds,
+    ids_are_unique,
+    no_machine_in_outputs,
+    no_network,
+    metadata_is_clean,
+    is_a_lesson,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
+def test_lesson(path, check):
+    assert check(read(path)) == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
+def test_lesson_is_small_and_its_links_lead_somewhere(path):
+    assert path.stat().st_size < 500_000
+    for cell in read(path).cells:
+        for link in re.findall(
+            r"\]\(([^)#]+?)\)", cell.source if cell.cell_type == "markdown" else ""
+        ):
+            assert link.startswith("http") or (path.parent / link).exists(), link
+
+
+def test_figure_ids_are_unique():
+    ids = [c.metadata.get("fmlib", {}).get("figure") for p in LESSONS for c in read(p).cells]
+    ids = [figure for figure in ids if figure]
+    assert len(set(ids)) == len(ids) >= 8
+
+
+def test_readme_shows_the_current_picture():
+    assert run_notebooks.PICTURE.read_bytes() == run_notebooks.readme_picture()
+
+
+def test_readme_links_every_lesson():
+    text = (ROOT / "README.md").read_text()
+    assert [p for p in LESSONS if f"(notebooks/{p.name})" not in text] == []
+
+
+# The checks can fail.
+
+PNG = base64.b64encode(run_notebooks.PICTURE.read_bytes()).decode()
+BAD = {
+    executed_in_order: [new_code_cell("1", execution_count=2)],
+    no_errors_and_no_warnings: [new_code_cell("1", outputs=[new_output("stream", name="stderr")])],
+    short_cells: [new_code_cell("x = 1\n" * 16)],
+    ignored_outputs_assert: [new_code_cell("print(1)", metadata={"tags": ["nbval-ignore-output"]})],
+    figures_have_alt_text: [
+        new_code_cell("1", outputs=[new_output("display_data", {"image/png": PNG})])
+    ],
+    figures_are_there: [
+        new_code_cell(
+            "1", outputs=[new_output("display_data", {"text/plain": "<Figure size 1x1>"})]
+        )
+    ],
+    first_cell_seeds: [new_code_cell("x = 1")],
+    ids_are_unique: [new_code_cell("1", id="a"), {**new_code_cell("2"), "id": "a"}],
+    no_machine_in_outputs: [
+        new_code_cell("1", outputs=[new_output("stream", text="at /home/someone/x.py")])
+    ],
+    no_network: [new_code_cell("!pip install something")],
+    metadata_is_clean: [new_code_cell("1", metadata={"vscode": {}})],
+    is_a_lesson: [new_markdown_cell("# A title"), new_code_cell("1")],
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_check_finds_what_it_is_for(check):
+    notebook = new_notebook()
+    notebook.cells = [nbformat.from_dict(cell) for cell in BAD[check]]  # not repaired, as by cells=
+    assert check(notebook) != []
+
+
+def shortened(path, folder):
+    """A copy of a lesson that stops after its first cell with printed text, and that cell."""
+    notebook = read(path)
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and any(o.output_type == "stream" for o in cell.outputs):
+            notebook.cells = notebook.cells[: i + 1]
+            copy = folder / path.name
+            nbformat.write(notebook, copy)
+            return copy, notebook, cell
+    raise AssertionError(f"{path.name} prints nothing")
+
+
+def nbval(path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NBVAL, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=path.parent)
+
+
+def test_a_spoiled_output_fails(tmp_path):
+    path = next(p for p in LESSONS if p.name.startswith("02"))
+    copy, notebook, cell = shortened(path, tmp_path)
+    assert nbval(copy).returncode == 0
+    printed = next(o for o in cell.outputs if o.output_type == "stream")
+    printed.text = printed.text.replace("True", "False")
+    nbformat.write(notebook, copy)
+    run = nbval(copy)
+    assert run.returncode == 1
+    assert "1 failed" in run.stdout and "False" in run.stdout
+
+
+# tools/run_notebooks.py
+
+
+def tiny(folder, source, name="00_tiny.ipynb"):
+    path = folder / name
+    nbformat.write(new_notebook(cells=[new_code_cell(source, id="only")]), path)
+    return path
+
+
+def test_running_twice_gives_the_same_bytes(tmp_path):
+    source = "import ipywidgets, matplotlib.pyplot as plt\nplt.plot([1, 2])\nipywidgets.IntSlider()"
+    path = tiny(tmp_path, source)
+    assert run_notebooks.run_in_place([path]) == 0
+    first = path.read_bytes()
+    assert b"image/png" in first and run_notebooks.run_in_place([path]) == 0
+    assert path.read_bytes() == first
+
+
+def test_a_lesson_that_fails_is_left_as_it_was(tmp_path, capsys):
+    path = tiny(tmp_path, "assert 1 == 2, 'no'")
+    before = path.read_bytes()
+    assert run_notebooks.run_in_place([path]) == 1
+    assert path.read_bytes() == before
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_seed_reaches_the_lesson_and_a_failing_seed_is_counted(tmp_path, capsys):
+    path = tiny(tmp_path, "import os; assert os.environ['FMLIB_SEED'] == '3'")
+    before = path.read_bytes()
+    assert run_notebooks.run_seeds([path], [3, 4]) == 1
+    assert path.read_bytes() == before
+    assert "1 of 2 runs failed" in capsys.readouterr().out
+
+
+def test_a_killed_run_leaves_the_notebook_whole(tmp_path):
+    path = tiny(tmp_path, f"open({str(tmp_path / 'started')!r}, 'w')\nimport time; time.sleep(60)")
+    before = path.read_bytes()
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import run_notebooks as r; "
+    code += f"from pathlib import Path; r.run_in_place([Path({str(path)!r})])"
+    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    for _ in range(300):
+        if (tmp_path / "started").exists():
+            break
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert (tmp_path / "started").exists() and path.read_bytes() == before
+
+
+def test_lessons_are_read_in_order_and_by_number():
+    assert [p.name[:2] for p in LESSONS] == sorted(p.name[:2] for p in LESSONS)
+    assert all(a != b for a, b in pairwise(LESSONS))
+    assert [p.name[:2] for p in run_notebooks.lessons("02")] == ["02"]

@@ -1,0 +1,128 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import PATHS, randn
+from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
+
+INNER = torch.linspace(0.02, 0.98, 97, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ["alpha", "sigma"])
+def test_derivatives_agree_with_finite_differences(path, name):
+    f, df, h = getattr(path, name), getattr(path, f"d_{name}"), 1e-5
+    central = (f(INNER + h) - f(INNER - h)) / (2 * h)
+    # central differences of step h are wrong by h^2 f'''/6, here about 1e-8 of the value
+    torch.testing.assert_close(df(INNER), central, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("path", [CondOT(), Cosine(), LinearVP(), Polynomial(2.5)])
+def test_ends_are_noise_and_data_exactly(path):
+    ends = torch.tensor([0.0, 1.0])
+    assert path.alpha(ends).tolist() == [0.0, 1.0]
+    assert path.sigma(ends).tolist() == [1.0, 0.0]
+
+
+def test_vp_ends_where_the_papers_say():
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    # T(1) = 0.1 + 19.9 / 2 = 10.05
+    torch.testing.assert_close(VP().alpha(ends)[0].item(), math.exp(-5.025), rtol=1e-14, atol=0)
+    assert VP().alpha(ends)[1] == 1 and VP().sigma(ends)[1] == 0
+
+
+def test_ve_runs_from_sigma_max_to_sigma_min():
+    path = VE(0.02, 30.0)
+    torch.testing.assert_close(path.sigma(torch.tensor([0.0, 1.0])), torch.tensor([30.0, 0.02]))
+    assert path.alpha(0.3) == 1
+
+
+@pytest.mark.parametrize("path", [VP(), Cosine(), LinearVP()])
+def test_variance_is_preserved(path):
+    total = path.alpha(INNER) ** 2 + path.sigma(INNER) ** 2
+    torch.testing.assert_close(total, torch.ones_like(INNER), rtol=1e-14, atol=0)
+
+
+def test_vp_sigma_is_precise_near_the_data():
+    s = 1e-9  # sigma^2 = 1 - exp(-T) = T - T^2/2 + ..., T = s beta_min + s^2 (19.9) / 2
+    sigma = VP().sigma(torch.tensor(1 - s, dtype=torch.float64))
+    s = 1 - (1 - s)  # the s that was really passed on
+    expected = math.sqrt(0.1 * s)
+    assert abs(float(sigma) / expected - 1) < 1e-6
+
+
+def test_polynomial_of_degree_one_is_condot():
+    for name in ("alpha", "sigma", "d_alpha", "d_sigma"):
+        torch.testing.assert_close(
+            getattr(Polynomial(1.0), name)(INNER), getattr(CondOT(), name)(INNER)
+        )
+
+
+def test_sample_moves_with_its_own_velocity(path):
+    x_0, x_1, t, h = randn(97, 3), randn(97, 3, seed=1), INNER, 1e-5
+    here, before, after = (path.sample(x_0, x_1, s) for s in (t, t - h, t + h))
+    central = (after.x_t - before.x_t) / (2 * h)
+    torch.testing.assert_close(here.dx_t, central, rtol=1e-5, atol=1e-6)
+
+
+def test_conditional_velocity_is_the_walkers_velocity(path):
+    batch = path.sample(randn(97, 3), randn(97, 3, seed=1), INNER)
+    u = path.conditional_velocity(batch.x_t, batch.x_1, batch.t)
+    torch.testing.assert_close(u, batch.dx_t, rtol=1e-9, atol=1e-9)
+
+
+def test_sample_names_its_parts_and_expands_t(path):
+    batch = path.sample(randn(5, 1, 2, 2), randn(5, 1, 2, 2, seed=1), 0.4)
+    assert batch.t.shape == (5,) and batch.x_t.shape == batch.dx_t.shape == (5, 1, 2, 2)
+    assert batch._fields == ("x_0", "x_1", "t", "x_t", "dx_t")
+
+
+@given(st.sampled_from(PATHS), st.floats(0, 1), st.sampled_from([torch.float32, torch.float64]))
+def test_a_path_returns_finite_numbers_or_says_why_not(path, t, dtype):
+    x_0, x_1 = randn(4, 2, dtype=dtype), randn(4, 2, seed=1, dtype=dtype)
+    try:
+        batch = path.sample(x_0, x_1, t)
+        u = path.conditional_velocity(batch.x_t, x_1, t)
+    except ValueError as error:
+        assert "at t = " in str(error)
+    else:
+        assert all(z.dtype == dtype and torch.isfinite(z).all() for z in (batch.x_t, batch.dx_t, u))
+
+
+@pytest.mark.parametrize("path", [VP(), LinearVP()])
+def test_an_infinite_derivative_is_refused(path):
+    with pytest.raises(ValueError, match="d_sigma is infinite at t = 1"):
+        path.d_sigma(1.0)
+
+
+@pytest.mark.parametrize("path", [CondOT(), VP(), Cosine(), LinearVP(), Polynomial()])
+def test_conditional_velocity_is_refused_where_sigma_is_zero(path):
+    with pytest.raises(ValueError, match="sigma_t = 0 at t = 1"):
+        path.conditional_velocity(randn(3, 2), randn(3, 2), torch.tensor([0.5, 1.0, 0.2]))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"x_0": randn(4, 2)}, "same shape"),
+        ({"x_1": randn(3, 2) / 0}, "x_1 must be finite"),
+        ({"x_0": randn(3, 2) * math.nan}, "x_0 must be finite"),
+        ({"t": 1.5}, r"t must lie in \[0, 1\]"),
+        ({"t": torch.tensor([0.1, -0.1, 0.0])}, r"t must lie in \[0, 1\]"),
+        ({"t": torch.rand(2)}, "t must be a scalar or have shape"),
+        ({"t": torch.rand(3, 2)}, "t must be a scalar or have shape"),
+    ],
+)
+def test_sample_refuses_bad_input(change, says):
+    with pytest.raises(ValueError, match=says):
+        CondOT().sample(**{"x_0": randn(3, 2), "x_1": randn(3, 2), "t": 0.5} | change)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: VP(0.0, 1.0), lambda: VP(3, 2), lambda: Polynomial(0.5), lambda: VE(2, 1)]
+)
+def test_impossible_schedules_are_refused(make):
+    with pytest.raises(ValueError, match="needs"):
+        make()

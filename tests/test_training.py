@@ -1,0 +1,289 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fmlib.exact import GaussianMixture
+from fmlib.losses import cfm_loss
+from fmlib.models import MLP
+from fmlib.paths import CondOT
+from fmlib.training import fit
+
+
+def draw(n, generator):
+    x_1 = 0.5 * torch.randn(n, 2, generator=generator)
+    x_0 = torch.randn(n, 2, generator=generator)
+    return CondOT().sample(x_0, x_1, torch.rand(n, generator=generator))
+
+
+def model_and_generator():
+    torch.manual_seed(0)
+    return MLP(2, 16, 2), torch.Generator().manual_seed(1)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def train(model, generator, **options):
+    options = {"steps": 200, "lr": 1e-2, "batch_size": 32, "progress": False} | options
+    return fit(cfm_loss, model, draw, generator=generator, **options)
+
+
+def test_it_learns_the_velocity():
+    model, g = model_and_generator()
+    history = train(model, g, steps=2000, batch_size=128)
+    target = GaussianMixture(torch.zeros(1, 2), 0.5)
+    batch = draw(4000, g)
+    u = target.velocity(CondOT(), batch.x_t, batch.t)
+    with torch.no_grad():
+        relative = (model(batch.x_t, batch.t) - u).square().mean() / u.square().mean()
+    assert relative < 0.03  # of the variance; an untrained network is near 1
+    assert history.loss.shape == (2000,) and history.seconds > 0 and not history.interrupted
+
+
+def test_it_is_plain_adam_with_a_cosine_learning_rate():
+    """In float64, against torch's own optimizer and scheduler on separate parameters."""
+    torch.manual_seed(0)
+    ours, plain = MLP(2, 8, 2).double(), MLP(2, 8, 2).double()
+    plain.load_state_dict(ours.state_dict())
+    average = [p.detach().clone() for p in plain.parameters()]
+
+    def draw_double(n, generator):
+        return type(draw(1, None))(*(x.double() for x in draw(n, generator)))
+
+    fit(cfm_loss, ours, draw_double, steps=100, lr=1e-2, batch_size=16, ema=0.9,
+        generator=torch.Generator().manual_seed(2), progress=False)  # fmt: skip
+
+    g = torch.Generator().manual_seed(2)
+    examples = [draw_double(64 * 16, g), draw_double(36 * 16, g)]  # as fit draws them
+    rows = [torch.cat(parts).split(16) for parts in zip(*examples, strict=True)]
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
+    for parts in zip(*rows, strict=True):
+        optimizer.zero_grad()
+        cfm_loss(plain, type(draw(1, None))(*parts)).backward()
+        optimizer.step()
+        schedule.step()
+        for a, p in zip(average, plain.parameters(), strict=True):
+            a.lerp_(p.detach(), 0.1)
+    for p, a in zip(ours.parameters(), average, strict=True):
+        # the same arithmetic in another order, over a hundred steps
+        torch.testing.assert_close(p.detach(), a, rtol=1e-8, atol=1e-10)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    runs = []
+    for _ in range(2):
+        model, g = model_and_generator()
+        train(model, g)
+        runs.append(weights(model))
+    assert torch.equal(*runs)
+
+
+CHILD = """
+import sys, time; sys.path.insert(0, {folder!r})
+from test_training import *
+import fmlib.training as training
+torch.set_num_threads(1)
+class Clock:  # every look at the clock is a second later, so that each draw is followed by a save
+    now = 0.0
+    def monotonic(self): self.now += 2.0; return self.now
+    perf_counter = staticmethod(time.perf_counter)
+training.time = Clock()
+model, g = model_and_generator()
+def slow(model, batch):
+    time.sleep(0.002)
+    return cfm_loss(model, batch)
+fit(slow, model, draw, steps=2000, lr=1e-2, batch_size=32, ema=0.99, checkpoint={file!r},
+    generator=g, progress=False)
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
+    file = tmp_path / "run.pt"
+    code = CHILD.format(folder=str(Path(__file__).parent), file=str(file))
+    child = subprocess.Popen([sys.executable, "-c", code])
+    for _ in range(600):
+        if file.exists():
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    done = torch.load(file, weights_only=True)["step"]
+    assert 0 < done < 2000  # it was killed on the way
+
+    options = {"steps": 2000, "ema": 0.99}
+    resumed, g = model_and_generator()
+    torch.manual_seed(99)  # whatever the state at the start, the checkpoint's counts
+    history = train(resumed, torch.Generator().manual_seed(98), checkpoint=file, **options)
+    straight, g = model_and_generator()
+    whole = train(straight, g, **options)
+    assert torch.equal(weights(resumed), weights(straight))
+    assert torch.equal(history.loss, whole.loss)
+    assert torch.equal(weights(resumed), weights(straight))
+
+
+def test_a_finished_run_is_not_repeated(tmp_path):
+    model, g = model_and_generator()
+    train(model, g, checkpoint=tmp_path / "run.pt")
+    again, g = model_and_generator()
+    history = fit(None, again, None, steps=200, batch_size=32, checkpoint=tmp_path / "run.pt",
+                  generator=g, progress=False)  # fmt: skip
+    assert torch.equal(weights(again), weights(model)) and history.loss.isfinite().all()
+
+
+def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
+    file = tmp_path / "run.pt"
+    model, g = model_and_generator()
+    train(model, g, checkpoint=file)
+    before = file.read_bytes()
+    file.with_name("other.pt").write_bytes(before)
+
+    def torn(state, to):
+        Path(to).write_bytes(b"half a")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", torn)
+    file.unlink()
+    model, g = model_and_generator()
+    with pytest.raises(OSError):
+        train(model, g, checkpoint=file)
+    assert not file.exists()
+    assert file.with_name("other.pt").read_bytes() == before
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    model, g = model_and_generator()
+    train(model, g, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="is from another run"):
+        train(model, g, checkpoint=tmp_path / "run.pt", lr=1e-3)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_an_interrupt_leaves_a_usable_model(ema):
+    model, g = model_and_generator()
+    before = weights(model)
+    calls = 0
+
+    def interrupted(model, batch):
+        nonlocal calls
+        calls += 1
+        if calls == 71:
+            raise KeyboardInterrupt
+        return cfm_loss(model, batch)
+
+    history = fit(interrupted, model, draw, steps=200, batch_size=32, ema=ema, generator=g,
+                  progress=False)  # fmt: skip
+    assert history.interrupted and history.loss.shape == (70,) and history.loss.isfinite().all()
+    after = weights(model)
+    assert after.isfinite().all() and not torch.equal(after, before)
+    storages = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    assert len(storages) == len(list(model.parameters()))  # each parameter has its own memory
+    assert all(p.grad is None for p in model.parameters())
+    train(model, g, steps=5)  # and can be trained again
+
+
+class Odd(nn.Module):
+    """Frozen, tied and scalar parameters, and a buffer that changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.b.weight = self.a.weight
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x, t):
+        self.calls += 1
+        h = torch.cat([x, t.reshape(-1, 1)], dim=1)
+        return (self.scale * self.b(torch.tanh(self.a(h))) * self.frozen)[:, :2]
+
+
+def test_odd_parameters_are_handled(tmp_path):
+    torch.manual_seed(0)
+    model = Odd()
+    scale = float(model.scale.detach())
+    train(model, torch.Generator().manual_seed(1), checkpoint=tmp_path / "run.pt")
+    assert model.a.weight is model.b.weight and torch.equal(model.frozen, torch.ones(3))
+    assert float(model.scale.detach()) != scale and model.calls == 200
+    again = Odd()
+    train(again, torch.Generator().manual_seed(1), checkpoint=tmp_path / "run.pt")
+    assert again.calls == 200
+
+
+def test_a_plain_tuple_is_a_batch_too():
+    model = nn.Linear(1, 1)
+    history = fit(
+        lambda m, batch: (m(batch[0]) - batch[1]).square().mean(),
+        model,
+        lambda n, g: (x := torch.rand(n, 1, generator=g), 2 * x + 1),
+        steps=1500, lr=5e-2, generator=torch.Generator().manual_seed(0), progress=False,
+    )  # fmt: skip
+    assert history.loss[-1] < 1e-4
+    assert float(model.weight.detach()) == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_progress_bar_can_be_switched_off(seen, capfd, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    if not seen:
+        monkeypatch.setenv("TQDM_DISABLE", "1")
+    model, g = model_and_generator()
+    train(model, g, progress=True)
+    assert ("200/200" in capfd.readouterr().err) == seen
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch_size must be an integer"),
+        ({"lr": -1.0}, "lr must be positive"),
+        ({"lr": math.nan}, "lr must be positive"),
+        ({"ema": 1.0}, r"ema must be None or in \[0, 1\)"),
+    ],
+)
+def test_bad_arguments_are_refused(change, says):
+    model, g = model_and_generator()
+    with pytest.raises(ValueError, match=says):
+        train(model, g, **change)
+
+
+@pytest.mark.parametrize(
+    "examples, says",
+    [
+        (lambda n, g: (torch.full((n, 2), math.nan),), "not finite"),
+        (lambda n, g: (torch.zeros(3, 2),), "must return tensors of n = "),
+    ],
+)
+def test_bad_examples_are_refused(examples, says):
+    with pytest.raises(ValueError, match=says):
+        fit(None, nn.Linear(2, 2), examples, steps=3, progress=False)
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    model, g = model_and_generator()
+    with pytest.raises(FloatingPointError, match="no longer finite"):
+        fit(
+            lambda m, b: cfm_loss(m, b) * math.nan,
+            model,
+            draw,
+            steps=3,
+            generator=g,
+            progress=False,
+        )
+
+
+def test_a_model_without_parameters_is_refused():
+    with pytest.raises(ValueError, match="needs trainable parameters"):
+        fit(cfm_loss, nn.Identity(), draw, steps=3, progress=False)

@@ -129,7 +129,6 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     whole = train(straight, g, **options)
     assert torch.equal(weights(resumed), weights(straight))
     assert torch.equal(history.loss, whole.loss)
-    assert torch.equal(weights(resumed), weights(straight))
 
 
 def test_a_finished_run_is_not_repeated(tmp_path):

@@ -15,7 +15,10 @@ from fmlib import widgets
 
 @pytest.fixture
 def shown(monkeypatch):
-    """explore() a figure that writes down its arguments; returns (calls, bundle, handles, picture)."""
+    """explore() a figure that writes down its arguments.
+
+    Returns the calls, the bundle displayed, the handles and the live picture.
+    """
     bundles, boxes, calls = [], [], []
     monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
     make_box = ipywidgets.VBox

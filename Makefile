@@ -3,7 +3,6 @@
 
 SHELL := /bin/sh
 PY := .venv/bin/python
-TESTS ?= tests notebooks
 ONLY ?=
 LAB_ARGS ?=
 
@@ -27,8 +26,8 @@ lab: env ## open the series in JupyterLab
 
 test: env ## run everything that CI runs: lint, unit tests, every lesson
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
-	@TQDM_DISABLE=1 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	    --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 $(TESTS)
+	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
+	@TQDM_DISABLE=1 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 notebooks: env ## run the lessons again and store their outputs (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py $(ONLY)

@@ -27,7 +27,7 @@ def two_moons(n, noise=0.05, generator=None):
     """
     angle = math.pi * _uniform(n, generator)
     outer = torch.stack([angle.cos(), angle.sin()], dim=1)
-    inner = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], dim=1)
+    inner = torch.tensor([1.0, 0.5]) - outer  # the same half circle, turned and shifted
     is_outer = _uniform(n, generator) < 0.5
     return torch.where(is_outer[:, None], outer, inner) + noise * _noise(n, generator)
 

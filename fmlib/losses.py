@@ -3,6 +3,8 @@
 ||.||^2 is summed over the dimensions of a point and averaged over the batch, as in the papers.
 """
 
+from torch.nn.functional import mse_loss
+
 from fmlib.shapes import check_same_shape
 
 __all__ = ["cfm_loss", "fm_loss", "noise_loss"]
@@ -11,7 +13,7 @@ __all__ = ["cfm_loss", "fm_loss", "noise_loss"]
 def _mean_square(prediction, target):
     """E ||prediction - target||^2.  Raises ValueError unless both are (batch, *dims)."""
     check_same_shape("the model's output", prediction, "its target", target)
-    return (prediction - target).square().sum() / target.shape[0]
+    return mse_loss(prediction, target, reduction="sum") / target.shape[0]
 
 
 def cfm_loss(model, batch):

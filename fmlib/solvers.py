@@ -113,27 +113,29 @@ def solve(
             )
         return u
 
-    # In float64, whatever x is: then t + h of the last step is t_end, and never just beyond it.
-    times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64)
+    # Spaced in float64, then rounded: so t + h of the last step never comes out just beyond t_end.
+    times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64).to(x_0)
     if method == "dopri5":
         states, nfe = _dopri5(checked, x_0, times, rtol, atol)
     else:
         step, evaluations = _STEPS[method]
-        h, x, states = (t_end - t_start) / n_steps, x_0, [x_0]
-        for t in times[:-1].unbind():
+        # One block for all states: many small ones scatter the memory and slow every step.
+        states = x_0.new_empty(n_steps + 1 if keep == "all" else 1, *x_0.shape)
+        states[0] = x_0
+        rows = states[1:] if keep == "all" else states.expand(n_steps, *x_0.shape)
+        h, x = (t_end - t_start) / n_steps, x_0
+        for t, row in zip(times[:-1], rows, strict=True):
             x = step(checked, x, t, h)
-            if keep == "all":
-                states.append(x)
-        states = torch.stack(states if keep == "all" else [x])
+            row.copy_(x)
         nfe = n_steps * evaluations
     if keep == "end":
         times, states = times[-1:], states[-1:]
-    if not torch.isfinite(states).all():
+    if not torch.isfinite(states[-1]).all():  # what is not finite once stays so
         raise FloatingPointError(
             "the solution is not finite: take more steps, stop earlier (t_end = 1 - 1e-3), "
             "or look for a division by zero in velocity"
         )
-    return Trajectory(times.to(x_0), states, nfe)
+    return Trajectory(times, states, nfe)
 
 
 def _dopri5(velocity, x_0, times, rtol, atol):

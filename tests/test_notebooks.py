@@ -72,6 +72,15 @@ def short_cells(notebook):
     return found
 
 
+def no_semicolons(notebook):
+    """Jupyter hides a last value that is followed by a semicolon; nbval shows it, and fails."""
+    return [
+        f"cell {i} ends in a semicolon"
+        for i, cell in enumerate(code_cells(notebook), 1)
+        if cell.source.rstrip().endswith(";")
+    ]
+
+
 def ignored_outputs_assert(notebook):
     found = []
     for i, cell in enumerate(code_cells(notebook), 1):
@@ -175,6 +184,7 @@ CHECKS = [
     executed_in_order,
     no_errors_and_no_warnings,
     short_cells,
+    no_semicolons,
     ignored_outputs_assert,
     figures_have_alt_text,
     figures_are_there,
@@ -225,6 +235,7 @@ BAD = {
     executed_in_order: [new_code_cell("1", execution_count=2)],
     no_errors_and_no_warnings: [new_code_cell("1", outputs=[new_output("stream", name="stderr")])],
     short_cells: [new_code_cell("x = 1\n" * 16)],
+    no_semicolons: [new_code_cell("plot();")],
     ignored_outputs_assert: [new_code_cell("print(1)", metadata={"tags": ["nbval-ignore-output"]})],
     figures_have_alt_text: [
         new_code_cell("1", outputs=[new_output("display_data", {"image/png": PNG})])

@@ -61,7 +61,7 @@ def smaller(png):
         return png
     buffer = io.BytesIO()
     dpi = image.info.get("dpi")
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+    image.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE).save(
         buffer, "PNG", optimize=True, **({"dpi": dpi} if dpi else {})
     )
     return base64.b64encode(buffer.getvalue()).decode()
@@ -75,7 +75,8 @@ def tidy(notebook):
     }
     views = 0
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
+        for key in ("execution", "lines_to_next_cell"):  # of JupyterLab, of jupytext
+            cell.metadata.pop(key, None)
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if WIDGET in data:  # the model lives in the kernel and is gone with it

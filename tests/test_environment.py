@@ -62,6 +62,11 @@ def test_conda_and_pip_ask_for_the_same_packages():
     assert conda() == direct()
 
 
+def test_conda_installs_fmlib_itself_by_pip():
+    *_, last = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert last == {"pip": ["-e ."]}  # pip takes few options in such a list, --no-deps not
+
+
 def test_torch_is_pinned_to_one_version_everywhere():
     assert str(direct()["torch"]) == str(conda()["torch"]) == "==2.13.0"
     assert locked()["torch"] == "2.13.0"

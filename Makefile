@@ -21,8 +21,9 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: env ## open the series in JupyterLab
-	@$(PY) -m jupyter lab --ip=127.0.0.1 --LabApp.extension_manager=readonly \
-	    $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) notebooks/00_start_here.ipynb
+	@$(PY) -m jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
+	    --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root) \
+	    $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 test: env ## run everything that CI runs: lint, unit tests, every lesson
 	@$(PY) -m ruff check && $(PY) -m ruff format --check

@@ -23,7 +23,7 @@ TIME = LinearSegmentedColormap.from_list("time", plt.get_cmap("cividis")(np.lins
 LEARNED = "--"  # exact is solid, learned is dashed
 
 __all__ = [
-    "LEARNED", "MARGINAL", "PATHS", "SOURCE", "TARGET", "TIME", "animate", "density", "grid_points",
+    "LEARNED", "MARGINAL", "PATHS", "SOURCE", "TARGET", "TIME", "animate", "density",
     "image_grid", "panels", "quiver", "scatter", "time_bar",
     "time_color", "trajectories", "use_style", "warped_grid",
 ]  # fmt: skip
@@ -66,12 +66,6 @@ def _numpy(x):
 def time_color(t):
     """The colour of a cloud at time t: source at 0, target at 1, the ramp in between."""
     return SOURCE if t == 0 else TARGET if t == 1 else TIME(float(t))
-
-
-def grid_points(limit=3.0, n=20, dtype=torch.float32):
-    """The n by n points of a square grid on [-limit, limit]^2, row by row.  Returns (n * n, 2)."""
-    line = torch.linspace(-limit, limit, n, dtype=dtype)
-    return torch.cartesian_prod(line, line)
 
 
 def scatter(x, ax=None, color=MARGINAL, size=4, alpha=0.6, label=None):

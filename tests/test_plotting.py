@@ -118,11 +118,6 @@ def test_colours_of_time():
     assert bar.vmin == 0 and bar.vmax == 1
 
 
-def test_grid_points():
-    x = plotting.grid_points(2.0, 5)
-    assert x.shape == (25, 2) and x.abs().max() == 2 and len({tuple(p) for p in x.tolist()}) == 25
-
-
 def test_an_animation_has_its_frames_and_stops():
     def draw(fig, i):
         plotting.scatter(torch.tensor([[i / 5, 0.0]]), plotting.panels(1, fig=fig)[0], size=90)

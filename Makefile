@@ -15,7 +15,7 @@ export IPYTHONDIR := $(CURDIR)/.jupyter/ipython
 export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help lab test notebooks seeds picture lint bench lock clean env
+.PHONY: help lab test notebooks seeds picture lint bench lock clean env peers
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,7 +25,7 @@ lab: env ## open the series in JupyterLab
 	    --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root) \
 	    $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-test: env ## run everything that CI runs: lint, unit tests, every lesson
+test: peers ## run everything that CI runs: lint, unit tests, every lesson
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
 	@TQDM_DISABLE=1 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
@@ -56,6 +56,13 @@ lock: env ## resolve pyproject.toml into requirements.lock
 clean: ## remove what the other commands made, the environment included
 	@rm -rf .venv .jupyter build .pytest_cache .ruff_cache .hypothesis .coverage
 	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+peers: env
+	@cmp -s tests/peers/requirements.lock .venv/peers.lock || { \
+	    $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
+	        -r tests/peers/requirements.lock && \
+	    cp tests/peers/requirements.lock .venv/peers.lock; } || \
+	    { echo "make: the libraries that tests/peers compares with could not be installed: check the network, then run this again" >&2; exit 1; }
 
 env:
 	@mkdir -p .jupyter

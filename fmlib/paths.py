@@ -162,20 +162,39 @@ class VP(AffinePath):
 class Cosine(AffinePath):
     """alpha_t = sin(pi t / 2), sigma_t = cos(pi t / 2): variance-preserving, from N(0, I).
 
-    Nichol and Dhariwal 2021, eq. 17 with offset 0, time reversed.  Taught in: 03, section 7.
+    offset: o >= 0 as published for DDPM, where it is 0.008. Then alpha_t = sin(c t) / sin(c) with
+    c = pi / (2 + 2 o), sigma_t = sqrt(1 - alpha_t^2), and d_sigma is infinite at t = 1.
+    Nichol and Dhariwal 2021, eq. 17, time reversed.  Taught in: 03, section 7.
     """
 
+    offset: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.offset < math.inf:
+            raise ValueError(f"Cosine needs offset >= 0, got {self.offset}")
+
+    @property
+    def _c(self):
+        return 0.5 * math.pi / (1 + self.offset)
+
     def alpha(self, t):
-        return torch.sin(0.5 * math.pi * _tensor(t))
+        return torch.sin(self._c * _tensor(t)) / math.sin(self._c)
 
     def sigma(self, t):
-        return torch.sin(0.5 * math.pi * (1 - _tensor(t)))  # the cosine, exactly 0 at t = 1
+        t, c = _tensor(t), self._c
+        if self.offset == 0:
+            return torch.sin(c * (1 - t))  # the cosine, exactly 0 at t = 1
+        return torch.sqrt(torch.sin(c * (1 - t)) * torch.sin(c * (1 + t))) / math.sin(c)
 
     def d_alpha(self, t):
-        return 0.5 * math.pi * self.sigma(t)
+        return self._c * torch.sin(0.5 * math.pi - self._c * _tensor(t)) / math.sin(self._c)
 
     def d_sigma(self, t):
-        return -0.5 * math.pi * self.alpha(t)
+        if self.offset == 0:
+            return -self._c * self.alpha(t)
+        sigma_t = self.sigma(t)
+        _refuse(sigma_t == 0, _tensor(t), "d_sigma is infinite", "stop at t = 1 - 1e-3")
+        return -self.alpha(t) * self.d_alpha(t) / sigma_t
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,15 @@ import torch
 
 from fmlib.shapes import check_finite, check_points, check_unit_interval
 
-__all__ = ["Trajectory", "euler_step", "heun_step", "midpoint_step", "rk4_step", "solve"]
+__all__ = [
+    "Trajectory",
+    "euler_step",
+    "heun_step",
+    "midpoint_step",
+    "rk4_step",
+    "sde_solve",
+    "solve",
+]
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,18 @@ _STEPS = {  # method -> (step, evaluations per step)
 }
 
 
+def _check_steps(n_steps):
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps!r}")
+
+
+def _check_keeps_shape(x, u, name):
+    if u.shape != x.shape:
+        raise ValueError(
+            f"{name}(x, t) must return the shape of x, {tuple(x.shape)}, got {tuple(u.shape)}"
+        )
+
+
 @torch.no_grad()
 def solve(
     velocity,
@@ -98,8 +118,7 @@ def solve(
         raise ValueError(f"method must be one of {[*_STEPS, 'dopri5']}, got {method!r}")
     if keep not in ("all", "end"):
         raise ValueError(f"keep must be 'all' or 'end', got {keep!r}")
-    if not isinstance(n_steps, int) or n_steps < 1:
-        raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps!r}")
+    _check_steps(n_steps)
     check_unit_interval("t_start", t_start)
     check_unit_interval("t_end", t_end)
     check_points("x_0", x_0)
@@ -107,10 +126,7 @@ def solve(
 
     def checked(x, t):
         u = velocity(x, t)
-        if u.shape != x.shape:
-            raise ValueError(
-                f"velocity(x, t) must return the shape of x, {tuple(x.shape)}, got {tuple(u.shape)}"
-            )
+        _check_keeps_shape(x, u, "velocity")
         return u
 
     # Spaced in float64, then rounded: so t + h of the last step never comes out just beyond t_end.
@@ -136,6 +152,37 @@ def solve(
             "or look for a division by zero in velocity"
         )
     return Trajectory(times, states, nfe)
+
+
+@torch.no_grad()
+def sde_solve(
+    velocity, score, x_0, diffusion, n_steps, t_start=0.0, t_end=1.0, keep="all", generator=None
+):
+    """Euler-Maruyama for dX = (u_t(X) + g_t^2 score_t(X) / 2) dt + g_t dW.
+
+    For every g this has the same marginals p_t as the flow dX = u_t(X) dt, which is g = 0: what the
+    noise spreads out, the score draws together.
+    velocity(x, t), score(x, t) -> (batch, *dims).  x_0: (batch, *dims).  diffusion: g, a number
+    or a function of t, () -> (); all three are evaluated at the start of each step.
+    Returns a Trajectory, whose nfe counts a velocity with its score as one.
+    Raises ValueError as solve does, and unless t_start < t_end: noise cannot be taken back.
+    Maruyama 1955; Song et al. 2021, eqs. 37 and 38; Albergo et al. 2023, corollary 18.
+    Taught in: 06, section 6.
+    """
+    _check_steps(n_steps)
+    if not t_start < t_end:
+        raise ValueError(f"an SDE runs forwards only, got t_start = {t_start}, t_end = {t_end}")
+    g = diffusion if callable(diffusion) else lambda t: diffusion
+    h = (t_end - t_start) / n_steps
+
+    def drift_and_noise(x, t):  # Euler's step multiplies this by h, and makes sqrt(h) of the noise
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        u, s = velocity(x, t), score(x, t)
+        _check_keeps_shape(x, u, "velocity")
+        _check_keeps_shape(x, s, "score")
+        return u + 0.5 * g(t) ** 2 * s + g(t) / h**0.5 * z
+
+    return solve(drift_and_noise, x_0, n_steps, "euler", t_start, t_end, keep)
 
 
 def _dopri5(velocity, x_0, times, rtol, atol):

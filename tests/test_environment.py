@@ -34,9 +34,9 @@ def direct():
     return {canonicalize_name(r.name): r.specifier for r in found}
 
 
-def locked():
-    """name -> version for every line of requirements.lock."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+def locked(file="requirements.lock"):
+    """name -> version for every line of a lock file."""
+    lines = (ROOT / file).read_text().splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     versions = {canonicalize_name(r.name): [s.version for s in r.specifier] for r in found}
     assert all(len(v) == 1 for v in versions.values()), "every line of the lock pins one version"
@@ -78,7 +78,7 @@ def test_the_lock_names_no_place_of_its_making():
 
 
 def test_what_is_installed_is_what_is_locked():
-    for name, version in locked().items():
+    for name, version in (locked() | locked("tests/peers/requirements.lock")).items():
         installed = importlib.metadata.version(name)
         assert installed.split("+")[0] == version, name
 
@@ -119,6 +119,13 @@ def test_imports_inside_fmlib_run_downward_only():
             for name in names:
                 if name and name.startswith("fmlib."):
                     assert FLOORS[name.split(".")[1]] < FLOORS[module], f"{module} imports {name}"
+
+
+def test_the_peers_serve_tests_only():
+    peers = re.compile(r"\b(import|from) (flow_matching|torchcfm|diffusers)\b")
+    files = [*(ROOT / "fmlib").rglob("*.py"), *(ROOT / "notebooks").rglob("*.ipynb")]
+    assert len(files) > 15
+    assert [f.name for f in files if peers.search(f.read_text())] == []
 
 
 def test_import_fmlib_loads_torch_and_nothing_else_heavy():

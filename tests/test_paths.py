@@ -11,6 +11,9 @@ from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
 INNER = torch.linspace(0.02, 0.98, 97, dtype=torch.float64)
 
 
+OFFSET = Cosine(0.008)
+
+
 @pytest.mark.parametrize("name", ["alpha", "sigma"])
 def test_derivatives_agree_with_finite_differences(path, name):
     f, df, h = getattr(path, name), getattr(path, f"d_{name}"), 1e-5
@@ -39,7 +42,44 @@ def test_ve_runs_from_sigma_max_to_sigma_min():
     assert path.alpha(0.3) == 1
 
 
-@pytest.mark.parametrize("path", [VP(), Cosine(), LinearVP()])
+@pytest.mark.parametrize("offset", [0.008, 0.3, 2.0])
+@pytest.mark.parametrize("name", ["alpha", "sigma"])
+def test_derivatives_agree_with_finite_differences_for_an_offset_too(name, offset):
+    f, df = (getattr(Cosine(offset), each) for each in (name, f"d_{name}"))
+    h = 1e-5
+    central = (f(INNER + h) - f(INNER - h)) / (2 * h)
+    torch.testing.assert_close(df(INNER), central, rtol=1e-6, atol=1e-8)
+
+
+def test_the_offset_cosine_is_the_published_one():
+    """Nichol and Dhariwal 2021, eq. 17: alpha_bar = f(s) / f(0), f(s) = cos^2((s + o) / (1 + o)
+    pi / 2), at diffusion time s = 1 - t."""
+    f = ((1 - INNER + 0.008) / 1.008 * math.pi / 2).cos() ** 2
+    f_0 = math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    torch.testing.assert_close(OFFSET.alpha(INNER) ** 2, f / f_0, rtol=1e-12, atol=0)
+
+
+def test_the_offset_cosine_has_exact_ends():
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert OFFSET.alpha(ends).tolist() == [0.0, 1.0]
+    assert OFFSET.sigma(ends)[1] == 0 and abs(float(OFFSET.sigma(ends)[0]) - 1) < 1e-15
+
+
+def test_the_offset_cosines_sigma_is_precise_near_the_data():
+    t = 1 - 1e-9
+    s = 1 - t  # the s that was really passed on
+    # alpha = sin(c t) / sin(c) falls with slope d_alpha(1), so sigma^2 = 2 s d_alpha(1) + O(s^2)
+    expected = math.sqrt(2 * s * float(OFFSET.d_alpha(torch.tensor(1.0, dtype=torch.float64))))
+    assert abs(float(OFFSET.sigma(torch.tensor(t, dtype=torch.float64))) / expected - 1) < 1e-6
+
+
+def test_an_offset_that_vanishes_makes_no_difference():
+    for name in ("alpha", "sigma", "d_alpha", "d_sigma"):
+        almost, plain = (getattr(path, name)(INNER) for path in (Cosine(1e-9), Cosine()))
+        torch.testing.assert_close(almost, plain, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("path", [VP(), Cosine(), LinearVP(), OFFSET, Cosine(0.5)])
 def test_variance_is_preserved(path):
     total = path.alpha(INNER) ** 2 + path.sigma(INNER) ** 2
     torch.testing.assert_close(total, torch.ones_like(INNER), rtol=1e-14, atol=0)
@@ -79,7 +119,11 @@ def test_sample_names_its_parts_and_expands_t(path):
     assert batch._fields == ("x_0", "x_1", "t", "x_t", "dx_t")
 
 
-@given(st.sampled_from(PATHS), st.floats(0, 1), st.sampled_from([torch.float32, torch.float64]))
+@given(
+    st.sampled_from([*PATHS, OFFSET]),
+    st.floats(0, 1),
+    st.sampled_from([torch.float32, torch.float64]),
+)
 def test_a_path_returns_finite_numbers_or_says_why_not(path, t, dtype):
     x_0, x_1 = randn(4, 2, dtype=dtype), randn(4, 2, seed=1, dtype=dtype)
     try:
@@ -91,13 +135,13 @@ def test_a_path_returns_finite_numbers_or_says_why_not(path, t, dtype):
         assert all(z.dtype == dtype and torch.isfinite(z).all() for z in (batch.x_t, batch.dx_t, u))
 
 
-@pytest.mark.parametrize("path", [VP(), LinearVP()])
+@pytest.mark.parametrize("path", [VP(), LinearVP(), OFFSET])
 def test_an_infinite_derivative_is_refused(path):
     with pytest.raises(ValueError, match="d_sigma is infinite at t = 1"):
         path.d_sigma(1.0)
 
 
-@pytest.mark.parametrize("path", [CondOT(), VP(), Cosine(), LinearVP(), Polynomial()])
+@pytest.mark.parametrize("path", [*PATHS[:4], Polynomial(), OFFSET])
 def test_conditional_velocity_is_refused_where_sigma_is_zero(path):
     with pytest.raises(ValueError, match="sigma_t = 0 at t = 1"):
         path.conditional_velocity(randn(3, 2), randn(3, 2), torch.tensor([0.5, 1.0, 0.2]))
@@ -121,7 +165,16 @@ def test_sample_refuses_bad_input(change, says):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: VP(0.0, 1.0), lambda: VP(3, 2), lambda: Polynomial(0.5), lambda: VE(2, 1)]
+    "make",
+    [
+        lambda: VP(0.0, 1.0),
+        lambda: VP(3, 2),
+        lambda: Polynomial(0.5),
+        lambda: VE(2, 1),
+        lambda: Cosine(-0.1),
+        lambda: Cosine(math.inf),
+        lambda: Cosine(math.nan),
+    ],
 )
 def test_impossible_schedules_are_refused(make):
     with pytest.raises(ValueError, match="needs"):

@@ -6,7 +6,10 @@ import torch
 from scipy.integrate import solve_ivp
 
 from conftest import randn
-from fmlib.solvers import solve
+from fmlib.exact import GaussianMixture
+from fmlib.metrics import over_floor
+from fmlib.paths import VP, CondOT, Cosine
+from fmlib.solvers import sde_solve, solve
 
 ORDERS = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4}
 
@@ -127,3 +130,176 @@ def test_bad_input_is_refused(change, says):
 def test_a_solution_that_blows_up_is_refused(method):
     with pytest.raises(FloatingPointError):
         solve(lambda x, t: x / (0.5 - t) ** 2 * 1e30, torch.ones(2, 1), 40, method)
+
+
+# sde_solve
+
+
+def of_target(std, path, mean=0.0):
+    """velocity and score of N(mean, std^2 I) on a path."""
+    target = GaussianMixture(torch.full((1, 2), mean, dtype=torch.float64), std)
+    return tuple(lambda x, t, f=f: f(path, x, t) for f in (target.velocity, target.score))
+
+
+@pytest.mark.parametrize("diffusion", [0, 0.0, lambda t: 0 * t], ids=["int", "float", "function"])
+@pytest.mark.parametrize("keep", ["all", "end"])
+def test_without_diffusion_the_sde_is_euler(diffusion, keep):
+    x_0, times = randn(5, 2), {"n_steps": 9, "t_start": 0.1, "t_end": 0.9, "keep": keep}
+    run = sde_solve(pendulum, lambda x, t: torch.exp(x), x_0, diffusion, **times)
+    flow = solve(pendulum, x_0, method="euler", **times)
+    assert torch.equal(run.x, flow.x) and torch.equal(run.t, flow.t) and run.nfe == flow.nfe == 9
+
+
+def test_without_drift_the_sde_is_brownian_motion(generator):
+    n, g = 20_000, 0.7
+    run = sde_solve(
+        lambda x, t: 0 * x, lambda x, t: 0 * x, torch.zeros(n, 1), g, 4, 0.0, 0.8,
+        generator=generator,
+    )  # fmt: skip
+    steps = run.x.diff(dim=0)[:, :, 0]
+    variance = g**2 * 0.2
+    assert (steps.var(dim=1) / variance - 1).abs().max() < 5 * math.sqrt(2 / n)
+    assert (steps.mean(dim=1)).abs().max() < 5 * math.sqrt(variance / n)
+    correlation = torch.corrcoef(steps) - torch.eye(4)
+    assert correlation.abs().max() < 5 / math.sqrt(n)
+
+
+def test_ornstein_uhlenbeck_forgets_its_start():
+    """dX = -X g^2 / 2 dt + g dW from x: mean x exp(-g^2 t / 2), variance 1 - exp(-g^2 t)."""
+    n, g, x = 50_000, 1.5, 2.0
+    generator = torch.Generator().manual_seed(2)
+    run = sde_solve(
+        lambda x, t: 0 * x, lambda x, t: -x, torch.full((n, 1), x, dtype=torch.float64), g, 200,
+        generator=generator,
+    )  # fmt: skip
+    decay, end = math.exp(-(g**2) / 2), run.end
+    # five standard errors, and the bias of 200 Euler steps: (g^2 / 2)^2 / 400 = 0.003 of the decay
+    assert abs(float(end.mean()) - x * decay) < 5 / math.sqrt(n) + 0.004 * x * decay
+    assert abs(float(end.var()) - (1 - decay**2)) < 5 * math.sqrt(2 / n) + 0.01
+
+
+@pytest.mark.parametrize("path", [CondOT(), VP(), Cosine()], ids=lambda path: type(path).__name__)
+@pytest.mark.parametrize(
+    "diffusion",
+    [0.0, 0.5, 1.5, lambda t: 2 * (1 - t), lambda t: (2 * (1 - t)).sqrt()],
+    ids=["0", "0.5", "1.5", "linear", "root"],
+)
+def test_every_diffusion_has_the_flows_marginals(path, diffusion):
+    n, generator = 4000, torch.Generator().manual_seed(3)
+    x_0 = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    velocity, score = of_target(0.5, path, 1.0)
+    run = sde_solve(velocity, score, x_0, diffusion, 120, t_end=0.95, generator=generator)
+    for i in (40, 80, 120):
+        t = run.t[i]
+        mean, variance = (
+            float(path.alpha(t)),
+            float((0.5 * path.alpha(t)) ** 2 + path.sigma(t) ** 2),
+        )
+        # five standard errors, and 0.03 for the bias of 120 Euler steps
+        assert abs(float(run.x[i].mean()) - mean) < 5 * math.sqrt(variance / (2 * n)) + 0.03
+        assert abs(float(run.x[i].var()) / variance - 1) < 5 * math.sqrt(2 / (2 * n)) + 0.03
+
+
+def test_the_weak_error_falls_like_one_over_the_steps():
+    """For linear drift Euler-Maruyama's variance obeys v <- (1 + h a)^2 v + h g^2, no sampling."""
+    path, g = CondOT(), 1.0
+    velocity, score = of_target(0.5, path)
+    steps, error, sampled = np.array([40, 80, 160, 320]), [], []
+    for n in steps:
+        # A unit vector in, and no noise, shows by how much a step multiplies; g enters apart.
+        one, h, v = torch.ones(1, 2, dtype=torch.float64), 0.9 / n, 1.0
+        for i in range(n):
+            t = torch.tensor(i * h, dtype=torch.float64)
+            a = float((velocity(one, t) + 0.5 * g**2 * score(one, t))[0, 0])
+            v = (1 + h * a) ** 2 * v + h * g**2
+        error.append(abs(v - (0.45**2 + 0.1**2)))
+        if n > 80:
+            continue
+        generator = torch.Generator().manual_seed(int(n))
+        x_0 = torch.randn(25_000, 2, generator=generator, dtype=torch.float64)
+        run = sde_solve(velocity, score, x_0, g, int(n), t_end=0.9, keep="end", generator=generator)
+        sampled.append(abs(float(run.end.var()) / v - 1))
+    slope = np.polyfit(np.log(steps), np.log(error), 1)[0]
+    assert abs(slope + 1) < 0.15
+    assert max(sampled) < 5 * math.sqrt(2 / 50_000)  # what sde_solve does is that recursion
+
+
+def test_the_sde_makes_samples_of_a_mixture(generator):
+    target = GaussianMixture(randn(3, 2, seed=7), torch.tensor([0.2, 0.5, 0.9]))
+
+    def samples(n):
+        x_0 = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+        return sde_solve(
+            lambda x, t: target.velocity(CondOT(), x, t),
+            lambda x, t: target.score(CondOT(), x, t),
+            x_0, lambda t: 1 - t, 200, keep="end", generator=generator,
+        ).end  # fmt: skip
+
+    ratio = over_floor(samples, lambda n: target.sample(n, generator), n=300, repeats=5)
+    assert ratio < 1.3
+
+
+def test_the_sde_is_reproducible():
+    def end(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return sde_solve(pendulum, lambda x, t: -x, randn(5, 2), 0.5, 9, generator=generator).end
+
+    assert torch.equal(end(1), end(1)) and (end(1) - end(2)).abs().min() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_sde_trajectory_holds_what_was_asked_for(dtype):
+    calls = []
+
+    def diffusion(t):
+        calls.append(float(t))
+        assert t.shape == () and t.dtype == dtype
+        return 1 - t
+
+    x_0 = randn(3, 1, 2, 2, dtype=dtype)
+    run = sde_solve(lambda x, t: -x, lambda x, t: -x, x_0, diffusion, 8, t_start=0.2)
+    assert run.x.shape == (9, 3, 1, 2, 2) and run.x.dtype == run.t.dtype == dtype
+    assert torch.equal(run.x[0], x_0) and run.nfe == 8
+    # g is evaluated at the start of each step, so never at the end, where it may not exist
+    assert set(calls) == set(run.t[:-1].tolist())
+    end = sde_solve(lambda x, t: -x, lambda x, t: -x, x_0, 0.3, 8, keep="end")
+    assert end.x.shape == (1, 3, 1, 2, 2) and end.t.tolist() == [1.0]
+
+
+def test_no_gradient_is_recorded_by_the_sde():
+    weight = torch.ones((), requires_grad=True)
+    end = sde_solve(lambda x, t: weight * x, lambda x, t: -weight * x, torch.ones(2, 2), 0.1, 3).end
+    assert not end.requires_grad
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"n_steps": 0}, "at least 1, got 0"),
+        ({"n_steps": 2.0}, "must be an integer"),
+        ({"t_start": 0.5, "t_end": 0.5}, "forwards only, got t_start = 0.5, t_end = 0.5"),
+        ({"t_start": 1.0, "t_end": 0.0}, "forwards only"),
+        ({"t_end": math.nan}, "forwards only"),
+        ({"t_end": 1.5}, "t_end must lie in"),
+        ({"t_start": -0.5}, "t_start must lie in"),
+        ({"keep": "last"}, "keep must be"),
+        ({"x_0": torch.tensor([[math.nan]])}, "x_0 must be finite"),
+        ({"x_0": torch.tensor([[1]])}, "floating-point"),
+    ],
+)
+def test_bad_input_to_the_sde_is_refused(change, says):
+    arguments = {"velocity": lambda x, t: x, "score": lambda x, t: -x, "x_0": torch.ones(3, 2)}
+    with pytest.raises(ValueError, match=says):
+        sde_solve(**arguments | {"diffusion": 0.1, "n_steps": 5} | change)
+
+
+@pytest.mark.parametrize("name", ["velocity", "score"])
+def test_a_wrong_shape_is_refused_by_the_sde_too(name):
+    arguments = {"velocity": lambda x, t: x, "score": lambda x, t: -x} | {name: lambda x, t: x[:1]}
+    with pytest.raises(ValueError, match="must return the shape of x"):
+        sde_solve(**arguments, x_0=torch.ones(3, 2), diffusion=0.1, n_steps=5)
+
+
+def test_an_sde_that_blows_up_is_refused():
+    with pytest.raises(FloatingPointError):
+        sde_solve(lambda x, t: x / 0, lambda x, t: -x, torch.ones(2, 1), 0.1, 4)

@@ -1,0 +1,165 @@
+"""DDPM's discrete world, and its bridge to paths.
+
+Diffusion papers count noising steps: k = 0 is the least noise, k = n_steps - 1 the most. That
+clock is turned round here and nowhere else: step k is time t = 1 - (k + 1) / n_steps, so that
+t = 0 is noise and t = 1 is data, as everywhere in fmlib. A network is called as model(x, t).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fmlib.paths import VP, Cosine
+from fmlib.shapes import check_finite, check_points
+from fmlib.solvers import Trajectory
+
+__all__ = ["DDPM"]
+
+
+@dataclass(frozen=True)
+class DDPM:
+    """The forward chain q(x_k | x_{k-1}) = N(sqrt(1 - beta_k) x_{k-1}, beta_k I) and its samplers.
+
+    n_steps: length of the chain.  schedule: "linear", beta_k from beta_start to beta_end, or
+    "cosine", where both are ignored (offset 0.008, beta_k at most 0.999).
+    Raises ValueError for n_steps < 2, an unknown schedule, or betas outside (0, 1).
+    Ho et al. 2020; Nichol and Dhariwal 2021, eq. 17.  Taught in: 06, section 1.
+    """
+
+    n_steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    schedule: str = "linear"
+
+    def __post_init__(self):
+        if not isinstance(self.n_steps, int) or self.n_steps < 2:
+            raise ValueError(f"n_steps must be an integer of at least 2, got {self.n_steps!r}")
+        if self.schedule not in ("linear", "cosine"):
+            raise ValueError(f"schedule must be 'linear' or 'cosine', got {self.schedule!r}")
+        if self.schedule == "linear" and not 0 < self.beta_start <= self.beta_end < 1:
+            raise ValueError(
+                f"DDPM needs 0 < beta_start <= beta_end < 1, got {self.beta_start} and "
+                f"{self.beta_end}"
+            )
+
+    @property
+    def beta(self):
+        """beta_k, (n_steps,), float64."""
+        if self.schedule == "linear":
+            return torch.linspace(self.beta_start, self.beta_end, self.n_steps, dtype=torch.float64)
+        t = 1 - torch.arange(self.n_steps + 1, dtype=torch.float64) / self.n_steps
+        alpha = Cosine(0.008).alpha(t)
+        return (1 - (alpha[1:] / alpha[:-1]) ** 2).clamp(max=0.999)
+
+    @property
+    def alpha_bar(self):
+        """prod_{j <= k} (1 - beta_j), (n_steps,), float64: the signal's share of the variance."""
+        return torch.cumprod(1 - self.beta, dim=0)
+
+    @property
+    def time(self):
+        """The time t in [0, 1) of each step k, (n_steps,), float64, falling."""
+        return 1 - torch.arange(1, self.n_steps + 1, dtype=torch.float64) / self.n_steps
+
+    def to_path(self):
+        """The path that the chain tends to: alpha(time_k)^2 = alpha_bar_k + O(1 / n_steps).
+
+        Linear: VP(n_steps beta_start, n_steps beta_end).  Cosine: Cosine(offset=0.008).
+        Song et al. 2021, appendix B.  Taught in: 06, section 2.
+        """
+        if self.schedule == "cosine":
+            return Cosine(0.008)
+        return VP(self.n_steps * self.beta_start, self.n_steps * self.beta_end)
+
+    def ancestral_sample(self, model, x, variance="posterior", generator=None, keep="end"):
+        """Algorithm 2 of DDPM: n_steps random steps from noise x to data.
+
+        mean = (x - beta_k / sqrt(1 - alpha_bar_k) model(x, t_k)) / sqrt(1 - beta_k), to which
+        noise is added, except in the last step, of variance beta_k ("beta") or
+        beta_k (1 - alpha_bar_{k-1}) / (1 - alpha_bar_k) ("posterior").
+        model(x, t): noise prediction.  x: (batch, *dims), from N(0, I).  keep: "all" or "end".
+        Returns a Trajectory.  Raises ValueError for an unknown variance or keep, or a bad x.
+        Ho et al. 2020, algorithm 2.  Taught in: 06, section 1.
+        """
+        if variance not in ("posterior", "beta"):
+            raise ValueError(f"variance must be 'posterior' or 'beta', got {variance!r}")
+        beta, before = self.beta, torch.cat([torch.ones(1).double(), self.alpha_bar])
+
+        def step(x, noise, k, _):
+            beta_k, rest = float(beta[k]), float(1 - before[k + 1])
+            mean = (x - beta_k / math.sqrt(rest) * noise) / math.sqrt(1 - beta_k)
+            spread = beta_k if variance == "beta" else beta_k * float(1 - before[k]) / rest
+            return mean, math.sqrt(spread) if k > 0 else 0.0
+
+        return self._run(model, x, self._grid(self.n_steps), step, generator, keep)
+
+    def ddim_sample(self, model, x, steps=None, eta=0.0, generator=None, keep="end"):
+        """DDIM: from step k of a sub-grid straight to the next one, j.
+
+        x_j = sqrt(a_j) x_1 + sqrt(1 - a_j - s^2) noise + s z, with a = alpha_bar,
+        x_1 = (x_k - sqrt(1 - a_k) noise) / sqrt(a_k), s = eta sqrt((1 - a_j) / (1 - a_k))
+        sqrt(1 - a_k / a_j), z ~ N(0, I). The last step goes to a = 1.
+        model(x, t): noise prediction.  x: (batch, *dims), from N(0, I).  steps: how many, equally
+        spaced and starting at n_steps - 1, or the falling list of k itself; None means all.
+        eta: 0 is deterministic, 1 on the whole grid is the ancestral sampler.
+        Returns a Trajectory.  Raises ValueError for an eta outside [0, 1] or a bad grid, keep or x.
+        Song et al. 2021 (DDIM), eqs. 12 and 16.  Taught in: 06, section 5.
+        """
+        if not 0 <= eta <= 1:
+            raise ValueError(f"eta must lie in [0, 1], got {eta!r}")
+        signal = torch.cat([torch.ones(1).double(), self.alpha_bar])
+
+        def step(x, noise, k, j):  # j = -1 is the data itself
+            a_k, a_j = float(signal[k + 1]), float(signal[j + 1])
+            s = eta * math.sqrt((1 - a_j) / (1 - a_k) * (1 - a_k / a_j))
+            x_1 = (x - math.sqrt(1 - a_k) * noise) / math.sqrt(a_k)
+            return math.sqrt(a_j) * x_1 + math.sqrt(max(1 - a_j - s**2, 0.0)) * noise, s
+
+        return self._run(model, x, self._grid(steps), step, generator, keep)
+
+    def _grid(self, steps):
+        """The falling list of k to visit."""
+        if steps is None:
+            steps = self.n_steps
+        if isinstance(steps, int):
+            if not 1 <= steps <= self.n_steps:
+                raise ValueError(f"steps must lie in 1 ... {self.n_steps}, got {steps}")
+            return [self.n_steps - 1 - (i * self.n_steps) // steps for i in range(steps)]
+        steps = steps.tolist() if isinstance(steps, torch.Tensor) else steps
+        grid = list(steps) if isinstance(steps, (list, tuple, range)) else []
+        whole = all(isinstance(k, int) and 0 <= k < self.n_steps for k in grid)
+        if not grid or not whole or any(a <= b for a, b in zip(grid[:-1], grid[1:], strict=True)):
+            raise ValueError(
+                f"steps must be how many, or a falling list of k from {self.n_steps - 1} to 0, "
+                f"got {steps!r}"
+            )
+        return grid
+
+    @torch.no_grad()
+    def _run(self, model, x, grid, step, generator, keep):
+        """Follow step(x, noise, k, j) -> (mean, standard deviation) down the grid."""
+        check_points("x", x)
+        check_finite("x", x)
+        if keep not in ("all", "end"):
+            raise ValueError(f"keep must be 'all' or 'end', got {keep!r}")
+        time, states, visited = self.time, [x], [float(self.time[grid[0]])]
+        for k, j in zip(grid, [*grid[1:], -1], strict=True):
+            noise = model(x, time[k].to(x))
+            if noise.shape != x.shape:
+                raise ValueError(
+                    f"model must keep x's shape {tuple(x.shape)}, got {tuple(noise.shape)}"
+                )
+            x, spread = step(x, noise, k, j)
+            if spread > 0:
+                z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+                x = x + spread * z
+            if keep == "all":
+                states.append(x)
+                visited.append(1.0 if j < 0 else float(time[j]))
+        if not torch.isfinite(x).all():
+            raise FloatingPointError("the samples are not finite: look at what the model returns")
+        if keep == "end":
+            states, visited = [x], [1.0]
+        times = torch.tensor(visited, dtype=torch.float64).to(x)
+        return Trajectory(times, torch.stack(states), len(grid))

@@ -1,0 +1,131 @@
+"""What a network may predict, velocity, noise, data or score, and how one becomes another.
+
+On x_t = alpha_t x_1 + sigma_t x_0 all four are the same knowledge: each is a combination of the
+conditional means E[x_1 | x_t] and E[x_0 | x_t], and x_t itself is a second one.
+"""
+
+import torch
+
+from fmlib.shapes import check_same_shape, expand_time
+
+__all__ = ["KINDS", "convert", "transform_schedule"]
+
+KINDS = ("velocity", "noise", "data", "score")
+
+
+def _coefficients(kind, path, t):
+    """(a, b) with kind = a E[x_1 | x_t] + b E[x_0 | x_t], for all kinds but the score."""
+    one = torch.ones_like(path.alpha(t))
+    if kind == "velocity":
+        return path.d_alpha(t), path.d_sigma(t)
+    return (one, 0 * one) if kind == "data" else (0 * one, one)
+
+
+def convert(value, x_t, t, path, source="noise", target="velocity", normal_source=True):
+    """Turn one prediction at (x_t, t) into another.
+
+    velocity u = d_alpha_t E[x_1|x_t] + d_sigma_t E[x_0|x_t], noise = E[x_0|x_t],
+    data = E[x_1|x_t], score = grad log p_t(x_t) = -E[x_0|x_t] / sigma_t.
+    The first three are tied by x_t = alpha_t E[x_1|x_t] + sigma_t E[x_0|x_t] for any coupling.
+    The score is so only if x_0 ~ N(0, I) independently of x_1: say normal_source=False where that
+    is not the case, and the score is refused.
+    value, x_t: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  source, target: of KINDS.
+    Returns (batch, *dims).
+    Raises ValueError for an unknown kind, a score without a normal source, mismatched shapes, and
+    at an end where the source kind does not determine the target: noise at alpha_t = 0, data at
+    sigma_t = 0, a score that would be infinite.
+    Lipman et al. 2024 (Guide and Code), eqs. 4.55 to 4.58.  Taught in: 05, section 3.
+    """
+    for name, kind in (("source", source), ("target", target)):
+        if kind not in KINDS:
+            raise ValueError(f"{name} must be one of {list(KINDS)}, got {kind!r}")
+    if not normal_source and source != target and "score" in (source, target):
+        raise ValueError(
+            "the score follows from the others only if x_0 ~ N(0, I), independent of x_1: convert "
+            "between velocity, noise and data instead"
+        )
+    check_same_shape("value", value, "x_t", x_t)
+    if source == target:
+        return value
+    t = expand_time(t, x_t)
+    alpha_t, sigma_t = path.alpha(t), path.sigma(t)
+    if target == "score" and (sigma_t <= 0).any():
+        raise ValueError("sigma_t = 0, where the score is infinite: stop at t = 1 - 1e-3")
+    if source == "score":
+        value, source = -sigma_t * value, "noise"
+    wanted = "noise" if target == "score" else target
+    if source != wanted:
+        # Two equations, x_t = alpha_t x_1 + sigma_t x_0 and value = a x_1 + b x_0, solved for
+        # c x_1 + d x_0 by Cramer's rule.
+        (a, b), (c, d) = (_coefficients(kind, path, t) for kind in (source, wanted))
+        determinant = alpha_t * b - sigma_t * a
+        if (determinant == 0).any():
+            raise ValueError(
+                f"at this t x_t and {source} are the same knowledge, so {wanted} does not follow: "
+                "stay 1e-3 away from the end"
+            )
+        value = ((c * b - d * a) * x_t + (d * alpha_t - c * sigma_t) * value) / determinant
+    return -value / sigma_t if target == "score" else value
+
+
+def _angle(path, t):
+    """theta_t = arctan(alpha_t / sigma_t), which grows from noise to data, and |(alpha, sigma)|."""
+    alpha_t, sigma_t = path.alpha(t), path.sigma(t)
+    return torch.atan2(alpha_t, sigma_t), torch.hypot(alpha_t, sigma_t)
+
+
+def transform_schedule(velocity, path, new_path):
+    """The velocity along new_path of a model that was trained on path.
+
+    What E[x_1 | x_t] and E[x_0 | x_t] are depends on a path only through alpha_t / sigma_t. So, at
+    time r of new_path, take the t at which path has the same ratio, ask the model there,
+
+        u_t(x / s),  s = alpha'_r / alpha_t = sigma'_r / sigma_t,
+
+    convert to the two means, and combine them to new_path's velocity. Written out, that is
+    u'_r(x) = (ds/dr / s) x + s (dt/dr) u_t(x / s); both flows end at the same points.
+    Ratios outside path's range (VP starts a little above 0, VE ends below infinity) are asked for
+    at its nearest end. Where d_sigma is infinite at path's end (VP and LinearVP at t = 1), the mean
+    of the noise is taken to be 0 there, which is so for noise independent of the data.
+    velocity(x, t): on path.  Returns velocity(x, r), for r a number, () or (batch,) in [0, 1].
+    Raises ValueError where new_path's own velocity is infinite (VP and LinearVP at r = 1), where
+    path's says nothing about the data (Polynomial at t = 0), and whenever velocity does.
+    Lipman et al. 2024 (Guide and Code), eqs. 4.32 to 4.35.  Taught in: 06, section 7.
+    """
+    start, end = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    lowest, highest = _angle(path, start)[0], _angle(path, end)[0]
+    try:
+        path.d_sigma(end)
+        sharp = False
+    except ValueError:  # d_sigma is infinite at t = 1; there the mean of the noise is 0
+        sharp = True
+
+    def time_of(theta):
+        """The t in [0, 1] with theta_t = theta, by bisection."""
+        low, high = torch.zeros_like(theta), torch.ones_like(theta)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            below = _angle(path, middle)[0] < theta
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return torch.where(theta <= lowest, start, torch.where(theta >= highest, end, high))
+
+    def transformed(x, r):
+        kind, r = x.dtype, expand_time(r, x).double()
+        theta, length = _angle(new_path, r)
+        t = time_of(theta)
+        s = length / _angle(path, t)[1]
+        y = (x / s).to(x)
+        u = velocity(y, (t.reshape(-1) if t.ndim else t).to(x)).double()
+        x, y = x.double(), y.double()  # t and r may be closer to an end than float32 can tell
+        at_rest = (t == 1) & sharp
+        t = torch.where(at_rest, 0.5, t)  # any time will do: what comes of it is not used
+        noise = torch.where(at_rest, 0.0, convert(u, y, t, path, "velocity", "noise"))
+        data = convert(u, y, t, path, "velocity", "data")
+        alpha_r, sigma_r = new_path.alpha(r), new_path.sigma(r)
+        # One mean from the model, the other from x = alpha x_1 + sigma x_0, dividing by the larger.
+        noisy = alpha_r <= sigma_r
+        x_1 = torch.where(noisy, data, (x - sigma_r * noise) / alpha_r)
+        x_0 = torch.where(noisy, (x - alpha_r * data) / sigma_r, noise)
+        return (new_path.d_alpha(r) * x_1 + new_path.d_sigma(r) * x_0).to(kind)
+
+    return transformed

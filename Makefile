@@ -28,7 +28,7 @@ lab: env ## open the series in JupyterLab
 test: peers ## run everything that CI runs: lint, unit tests, every lesson
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
-	@TQDM_DISABLE=1 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+	@TQDM_DISABLE=1 FMLIB_SEED=0 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 notebooks: env ## run the lessons again and store their outputs (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py $(ONLY)
@@ -55,7 +55,7 @@ lock: env ## resolve pyproject.toml into requirements.lock
 
 clean: ## remove what the other commands made, the environment included
 	@rm -rf .venv .jupyter build .pytest_cache .ruff_cache .hypothesis .coverage
-	@find . -name __pycache__ -prune -exec rm -rf {} +
+	@find . \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.part' \) -prune -exec rm -rf {} +
 
 peers: env
 	@cmp -s tests/peers/requirements.lock .venv/peers.lock || { \

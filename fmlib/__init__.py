@@ -22,7 +22,7 @@ def seed(s=None):
     """
     value = os.environ.get("FMLIB_SEED", "0") if s is None else s
     try:
-        number = int(value)
+        number = int(value) if isinstance(value, (int, str)) else -1
     except ValueError:
         number = -1
     if not 0 <= number < 2**32:

@@ -79,7 +79,8 @@ class DDPM:
         noise is added, except in the last step, of variance beta_k ("beta") or
         beta_k (1 - alpha_bar_{k-1}) / (1 - alpha_bar_k) ("posterior").
         model(x, t): noise prediction.  x: (batch, *dims), from N(0, I).  keep: "all" or "end".
-        Returns a Trajectory.  Raises ValueError for an unknown variance or keep, or a bad x.
+        Returns a Trajectory.  Raises ValueError for an unknown variance or keep, or a bad x;
+        FloatingPointError if the samples are not finite.
         Ho et al. 2020, algorithm 2.  Taught in: 06, section 1.
         """
         if variance not in ("posterior", "beta"):
@@ -103,7 +104,8 @@ class DDPM:
         model(x, t): noise prediction.  x: (batch, *dims), from N(0, I).  steps: how many, equally
         spaced and starting at n_steps - 1, or the falling list of k itself; None means all.
         eta: 0 is deterministic, 1 on the whole grid is the ancestral sampler.
-        Returns a Trajectory.  Raises ValueError for an eta outside [0, 1] or a bad grid, keep or x.
+        Returns a Trajectory.  Raises ValueError for an eta outside [0, 1] or a bad grid, keep or x;
+        FloatingPointError if the samples are not finite.
         Song et al. 2021 (DDIM), eqs. 12 and 16.  Taught in: 06, section 5.
         """
         if not 0 <= eta <= 1:

@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from fmlib.shapes import check_finite, check_points, expand_time
+from fmlib.shapes import check_finite, check_points, check_unit_interval, expand_time
 
 __all__ = ["EmpiricalTarget", "GaussianMixture", "two_moons_target"]
 
@@ -35,8 +35,9 @@ class GaussianMixture:
         check_finite("means", means)
         if means.shape[0] == 0:
             raise ValueError("means must hold at least one component, got none")
-        weights = torch.ones(()) if weights is None else torch.as_tensor(weights)
-        stds = torch.as_tensor(stds)
+        like = {"dtype": means.dtype, "device": means.device}
+        weights = torch.as_tensor(1.0 if weights is None else weights, **like)
+        stds = torch.as_tensor(stds, **like)
         for name, value in (("stds", stds), ("weights", weights)):
             if value.shape not in ((), means.shape[:1]):
                 raise ValueError(
@@ -50,16 +51,16 @@ class GaussianMixture:
                 f"{weights.tolist()}"
             )
         self.means = means
-        self.stds = stds.to(means).expand(means.shape[0])
-        weights = weights.to(means).expand(means.shape[0])
+        self.stds = stds.expand(means.shape[0])
+        weights = weights.expand(means.shape[0])
         self.weights = weights / weights.sum()
 
     def sample(self, n, generator=None):
         """Draw n points of p_1.  Returns (n, *dims)."""
         k = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
         noise = torch.randn(n, *self.means.shape[1:], generator=generator, dtype=self.means.dtype)
-        k = k.to(self.means.device)
-        return self.means[k] + expand_time(self.stds[k], noise) * noise.to(self.means.device)
+        k, noise = k.to(self.means.device), noise.to(self.means.device)
+        return self.means[k] + expand_time(self.stds[k], noise) * noise
 
     def log_prob(self, path, x, t):
         """log p_t(x) = log sum_k w_k N(x; alpha_t m_k, v_k I).  Returns (batch,)."""
@@ -107,7 +108,8 @@ class GaussianMixture:
             shape = ", ".join(str(n) for n in ("batch", *self.means.shape[1:]))
             raise ValueError(f"x must have shape ({shape}) like the target, got {tuple(x.shape)}")
         t = expand_time(t, x).reshape(-1)
-        flat = x.reshape(x.shape[0], -1)
+        check_unit_interval("t", t)
+        flat = x.unsqueeze(-1).flatten(1)
         size = max(1, _CHUNK // self.means.numel())
         if flat.shape[0] <= size:
             return function(flat, t if t.numel() > 1 else t.reshape(()))

@@ -13,6 +13,8 @@ __all__ = ["cfm_loss", "fm_loss", "noise_loss"]
 def _mean_square(prediction, target):
     """E ||prediction - target||^2.  Raises ValueError unless both are (batch, *dims)."""
     check_same_shape("the model's output", prediction, "its target", target)
+    if target.shape[0] == 0:
+        raise ValueError("the batch must hold at least one example, got none")
     return mse_loss(prediction, target, reduction="sum") / target.shape[0]
 
 
@@ -39,6 +41,6 @@ def noise_loss(model, batch):
     """Noise prediction, which is what DDPM trains: L = E ||model(x_t, t) - x_0||^2.
 
     batch: a PathSample.  Returns a scalar.  Raises ValueError if the model changes the shape.
-    Ho et al. 2020, eq. 14.  Taught in: 06.
+    Ho et al. 2020, eq. 14.  Taught in: 06, section 1.
     """
     return _mean_square(model(batch.x_t, batch.t), batch.x_0)

@@ -14,10 +14,10 @@ def _clouds(x, y):
     for name, z in (("x", x), ("y", y)):
         check_points(name, z)
         check_finite(name, z)
-    if x.shape[1:] != y.shape[1:] or x.ndim < 2:
+    if x.shape[1:] != y.shape[1:] or x.ndim < 2 or 0 in (len(x), len(y)):
         raise ValueError(
-            f"x and y must be clouds (n, *dims) of points of one shape, got {tuple(x.shape)} and "
-            f"{tuple(y.shape)}"
+            f"x and y must be clouds (n, *dims) of points of one shape, not empty, got "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
         )
     return (z.detach().flatten(1).double().cpu().numpy() for z in (x, y))
 
@@ -84,17 +84,18 @@ class Straightness(NamedTuple):
 def straightness(trajectory):
     """S = integral over t of E ||(Z_1 - Z_0) - v(Z_t, t)||^2 along the flow's own trajectories.
 
-    trajectory: from solve, over t in [0, 1], with every state kept. The speed on each interval is
-    taken from its two ends, so the error falls with the square of the step. S = 0 if and only if
-    every trajectory is straight and run through at constant speed.  Returns a Straightness.
+    trajectory: from solve, forwards or backwards, with every state kept; its time is scaled to
+    [0, 1]. The speed on each interval is taken from its two ends, so the error falls with the
+    square of the step. S = 0 if and only if every trajectory is straight and run through at
+    constant speed.  Returns a Straightness.
     Raises ValueError if fewer than two steps were kept, or if nothing moved.
     Liu, Gong and Liu 2022, eq. 4.  Taught in: 07.
     """
-    x, t = trajectory.x.double().flatten(2), trajectory.t.double()
+    x, t = trajectory.x.double().unsqueeze(-1).flatten(2), trajectory.t.double()
     if len(t) < 3:
         raise ValueError(f"straightness needs at least two steps, got {len(t) - 1}: keep='all'")
-    h = t.diff()
-    chord = (x[-1] - x[0]) / (t[-1] - t[0])  # (batch, dim)
+    h = t.diff() / (t[-1] - t[0])
+    chord = x[-1] - x[0]  # (batch, dim)
     speed = x.diff(dim=0) / h[:, None, None]  # (n, batch, dim)
     absolute = float((h * (chord - speed).square().sum(2).mean(1)).sum())
     travelled = float(chord.square().sum(1).mean())

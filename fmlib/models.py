@@ -15,12 +15,14 @@ class MLP(nn.Module):
 
     dims: the shape of one point, an int or a tuple, so that x is (batch, *dims).  width: neurons in
     each of the depth hidden layers, with SiLU between.  t: a number, () or (batch,).
-    Raises ValueError if x has another shape.
+    Raises ValueError for a width or depth below 1, or if x has another shape.
     Taught in: 04, section 3.
     """
 
     def __init__(self, dims=2, width=64, depth=3):
         super().__init__()
+        if width < 1 or depth < 1:
+            raise ValueError(f"MLP needs width and depth of at least 1, got {width} and {depth}")
         self.dims = (dims,) if isinstance(dims, int) else tuple(dims)
         n = math.prod(self.dims)
         sizes = [n + 1, *[width] * depth]
@@ -35,4 +37,4 @@ class MLP(nn.Module):
             shape = ", ".join(str(n) for n in ("batch", *self.dims))
             raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
         t = expand_time(t, x).reshape(-1, 1).expand(x.shape[0], 1)
-        return self.layers(torch.cat([x.flatten(1), t], dim=1)).reshape(x.shape)
+        return self.layers(torch.cat([x.unsqueeze(-1).flatten(1), t], dim=1)).reshape(x.shape)

@@ -90,6 +90,7 @@ class AffinePath:
         """
         check_same_shape("x", x, "x_1", x_1)
         t = expand_time(t, x)
+        check_unit_interval("t", t)
         alpha_t, sigma_t = self.alpha(t), self.sigma(t)
         _refuse(sigma_t <= 0, t, "sigma_t = 0", "evaluate before that, say at t = 1 - 1e-3")
         return self.d_sigma(t) / sigma_t * (x - alpha_t * x_1) + self.d_alpha(t) * x_1

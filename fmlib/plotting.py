@@ -68,9 +68,15 @@ def time_color(t):
     return SOURCE if t == 0 else TARGET if t == 1 else TIME(float(t))
 
 
+def _check_plane(name, x, shape):
+    check_points(name, x)
+    if x.ndim != len(shape) or x.shape[-1] != 2:
+        raise ValueError(f"{name} must have shape ({', '.join(shape)}), got {tuple(x.shape)}")
+
+
 def scatter(x, ax=None, color=MARGINAL, size=4, alpha=0.6, label=None):
     """A cloud of points x, (n, 2)."""
-    check_points("x", x)
+    _check_plane("x", x, ("n", "2"))
     ax, x = _axes(ax), _numpy(x)
     ax.scatter(x[:, 0], x[:, 1], s=size, color=color, alpha=alpha, linewidths=0, label=label)
     return ax
@@ -95,6 +101,7 @@ def quiver(velocity, t, ax=None, n=16, color=MARGINAL, scale=None):
 
 def trajectories(trajectory, ax=None, n=60, color=None, width=0.9, alpha=0.8):
     """The first n paths of a Trajectory; coloured by t on the ramp, or all in one colour."""
+    _check_plane("trajectory.x", trajectory.x, ("steps + 1", "n", "2"))
     ax = _axes(ax)
     x, t = _numpy(trajectory.x[:, :n]), _numpy(trajectory.t)  # (steps + 1, n, 2)
     if color is not None:
@@ -144,6 +151,8 @@ def warped_grid(flow_map, ax=None, limit=2.0, n=13, color=MARGINAL, width=0.7):
 
 def image_grid(images, ax=None, columns=10):
     """Images, (n, 1, height, width) in [-1, 1], side by side; -1 is white, as ink on paper."""
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(f"images must be (n, 1, height, width), got {tuple(images.shape)}")
     x = _numpy(images)[:, 0]
     n, height, width = x.shape
     rows = -(-n // columns)

@@ -6,7 +6,7 @@ conditional means E[x_1 | x_t] and E[x_0 | x_t], and x_t itself is a second one.
 
 import torch
 
-from fmlib.shapes import check_same_shape, expand_time
+from fmlib.shapes import check_same_shape, check_unit_interval, expand_time
 
 __all__ = ["KINDS", "convert", "transform_schedule"]
 
@@ -31,9 +31,9 @@ def convert(value, x_t, t, path, source="noise", target="velocity", normal_sourc
     is not the case, and the score is refused.
     value, x_t: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  source, target: of KINDS.
     Returns (batch, *dims).
-    Raises ValueError for an unknown kind, a score without a normal source, mismatched shapes, and
-    at an end where the source kind does not determine the target: noise at alpha_t = 0, data at
-    sigma_t = 0, a score that would be infinite.
+    Raises ValueError for an unknown kind, t outside [0, 1], a score without a normal source,
+    mismatched shapes, and at an end where the source kind does not determine the target: noise at
+    alpha_t = 0, data at sigma_t = 0, a score that would be infinite.
     Lipman et al. 2024 (Guide and Code), eqs. 4.55 to 4.58.  Taught in: 05, section 3.
     """
     for name, kind in (("source", source), ("target", target)):
@@ -48,6 +48,7 @@ def convert(value, x_t, t, path, source="noise", target="velocity", normal_sourc
     if source == target:
         return value
     t = expand_time(t, x_t)
+    check_unit_interval("t", t)
     alpha_t, sigma_t = path.alpha(t), path.sigma(t)
     if target == "score" and (sigma_t <= 0).any():
         raise ValueError("sigma_t = 0, where the score is infinite: stop at t = 1 - 1e-3")
@@ -111,6 +112,7 @@ def transform_schedule(velocity, path, new_path):
 
     def transformed(x, r):
         kind, r = x.dtype, expand_time(r, x).double()
+        check_unit_interval("r", r)
         theta, length = _angle(new_path, r)
         t = time_of(theta)
         s = length / _angle(path, t)[1]

@@ -23,7 +23,7 @@ def check_same_shape(name_a, a, name_b, b):
     if a.shape != b.shape:
         raise ValueError(
             f"{name_a} and {name_b} must have the same shape, got {tuple(a.shape)} and "
-            f"{tuple(b.shape)}: give each {name_a} its own {name_b}"
+            f"{tuple(b.shape)}: each row of one needs a row of the other"
         )
 
 
@@ -39,6 +39,8 @@ def check_finite(name, x):
 
 def check_unit_interval(name, t):
     """Raise ValueError unless every number in t (a tensor or a float) lies in [0, 1]."""
+    if isinstance(t, torch.Tensor) and t.numel() == 0:
+        return
     low, high = (float(t.min()), float(t.max())) if isinstance(t, torch.Tensor) else (t, t)
     if not (low >= 0.0 and high <= 1.0):
         raise ValueError(

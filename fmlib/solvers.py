@@ -121,6 +121,8 @@ def solve(
     _check_steps(n_steps)
     check_unit_interval("t_start", t_start)
     check_unit_interval("t_end", t_end)
+    if method == "dopri5" and t_start == t_end:
+        raise ValueError(f"dopri5 needs t_start and t_end to differ, got {t_start} for both")
     check_points("x_0", x_0)
     check_finite("x_0", x_0)
 
@@ -129,7 +131,7 @@ def solve(
         _check_keeps_shape(x, u, "velocity")
         return u
 
-    # Spaced in float64, then rounded: so t + h of the last step never comes out just beyond t_end.
+    # Spaced in float64, then rounded: so t + h of the last step never comes out just beyond 1.
     times = torch.linspace(t_start, t_end, n_steps + 1, dtype=torch.float64).to(x_0)
     if method == "dopri5":
         states, nfe = _dopri5(checked, x_0, times, rtol, atol)
@@ -172,15 +174,17 @@ def sde_solve(
     _check_steps(n_steps)
     if not t_start < t_end:
         raise ValueError(f"an SDE runs forwards only, got t_start = {t_start}, t_end = {t_end}")
-    g = diffusion if callable(diffusion) else lambda t: diffusion
     h = (t_end - t_start) / n_steps
 
     def drift_and_noise(x, t):  # Euler's step multiplies this by h, and makes sqrt(h) of the noise
+        g = diffusion(t) if callable(diffusion) else diffusion
+        if isinstance(g, torch.Tensor) and g.ndim > 0:
+            raise ValueError(f"diffusion must be or return one number, got shape {tuple(g.shape)}")
         z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         u, s = velocity(x, t), score(x, t)
         _check_keeps_shape(x, u, "velocity")
         _check_keeps_shape(x, s, "score")
-        return u + 0.5 * g(t) ** 2 * s + g(t) / h**0.5 * z
+        return u + 0.5 * g**2 * s + g / h**0.5 * z
 
     return solve(drift_and_noise, x_0, n_steps, "euler", t_start, t_end, keep)
 
@@ -201,6 +205,8 @@ def _dopri5(velocity, x_0, times, rtol, atol):
     try:
         states = odeint(counted, x_0, times, rtol=rtol, atol=atol, method="dopri5", options=options)
     except AssertionError as error:  # how torchdiffeq reports a step size that went to zero
+        if "underflow" not in str(error):
+            raise
         raise FloatingPointError(
             f"dopri5 found no step small enough ({error}): stop earlier (t_end = 1 - 1e-3), or "
             "look for a division by zero in velocity"

@@ -7,6 +7,7 @@ progress bar, and a checkpoint from which a killed run goes on bit for bit.
 
 import math
 import os
+import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +49,11 @@ def fit(
     at a time.  lr: the first learning rate, falling to 0 as (1 + cos(pi step / steps)) / 2.
     ema: None, or a rate such as 0.999 at which the weights are averaged; the model ends with the
     average.  checkpoint: None, or a file; a run finding it there goes on from it, and ends with
-    the same weights, bit for bit, as a run that was never stopped.
+    the same weights, bit for bit, as a run that was never stopped. (It compares steps, lr,
+    batch_size and ema with the file's; the same loss and draw are for the caller to give.)
     Ctrl-C ends training early and leaves the model usable.  Returns a History.
-    Raises ValueError for bad arguments or examples that are not finite, FloatingPointError if the
-    loss is no longer finite.
+    Raises ValueError for bad arguments, a checkpoint that does not fit, or examples that are not
+    finite; FloatingPointError if the loss or the weights are no longer finite.
     Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2017, eq. 5.  Taught in: 04, section 3.
     """
     for name, value in (("steps", steps), ("batch_size", batch_size)):
@@ -64,10 +66,11 @@ def fit(
     generator = torch.default_generator if generator is None else generator
     setting = {"steps": steps, "lr": lr, "batch_size": batch_size, "ema": ema}
     run = _Run(model, setting, checkpoint)
-    run.load(generator)
     start, interrupted = time.perf_counter(), False
-    bar = tqdm(total=steps, initial=run.step, disable=not progress or "TQDM_DISABLE" in os.environ)
+    bar = tqdm(total=steps, disable=not progress or "TQDM_DISABLE" in os.environ)
     try:
+        run.load(generator)
+        bar.update(run.step)
         while run.step < steps:
             n = min(_BATCHES_PER_DRAW, steps - run.step)
             batches = _split(draw(n * batch_size, generator), n, batch_size)
@@ -77,6 +80,7 @@ def fit(
             bar.set_postfix(loss=f"{last:.3f}", refresh=False)
     except KeyboardInterrupt:
         interrupted = True
+        run.check_finite()
     finally:
         bar.close()
         run.release()
@@ -85,6 +89,10 @@ def fit(
 
 def _split(examples, n, batch_size):
     """Cut a tuple of (n * batch_size, ...) tensors into n batches of the tuple's own type."""
+    if not isinstance(examples, tuple) or not examples:
+        raise ValueError(
+            f"draw(n, generator) must return a tuple of tensors, got {type(examples).__name__}"
+        )
     for x in examples:
         if len(x) != n * batch_size:
             raise ValueError(
@@ -116,6 +124,8 @@ class _Run:
         self.losses = torch.full((setting["steps"],), math.nan)
         self.step = 0
         self.file = None if checkpoint is None else Path(checkpoint)
+        if self.file is not None and not self.file.parent.is_dir():
+            raise ValueError(f"the folder of the checkpoint {self.file.name} does not exist")
         self.saved_at = time.monotonic()
 
     def advance(self, loss, batches):
@@ -135,11 +145,16 @@ class _Run:
         finally:  # also when interrupted
             if self.step > first:
                 self.losses[first : self.step] = torch.stack(losses[: self.step - first])
-        if not torch.isfinite(self.losses[first : self.step]).all():
-            raise FloatingPointError(
-                f"the loss is no longer finite by step {self.step}: lower lr, or look at the target"
-            )
+        self.check_finite()
         return float(self.losses[self.step - 1])
+
+    def check_finite(self):
+        """Raise FloatingPointError if a loss or a weight is not finite."""
+        if not (torch.isfinite(self.losses[: self.step]).all() and torch.isfinite(self.flat).all()):
+            raise FloatingPointError(
+                f"the loss or the weights are no longer finite by step {self.step}: lower lr, or "
+                "look at the target"
+            )
 
     @torch.no_grad()
     def adam_step(self, lr):
@@ -158,7 +173,8 @@ class _Run:
             p.data = p.data.clone()
 
     def save(self, generator):
-        """Write a checkpoint, once a second and at the end, in one move: never half a file."""
+        """Write a checkpoint in one move, never half a file: at the end, and between two draws
+        when the last one is older than a second."""
         done = self.step == self.setting["steps"]
         if self.file is None or not (done or time.monotonic() - self.saved_at > 1):
             return
@@ -181,7 +197,18 @@ class _Run:
         """Go on from the checkpoint, if there is one."""
         if self.file is None or not self.file.exists():
             return
-        state = torch.load(self.file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.file, map_location="cpu", weights_only=True)
+            self.restore(state)
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(
+                f"the checkpoint {self.file.name} is damaged or of another model: delete it"
+            ) from error
+        torch.set_rng_state(state["default_generator"])
+        generator.set_state(state["generator"])
+
+    def restore(self, state):
+        """Take over the weights and the optimizer's state of a checkpoint."""
         if state["setting"] != self.setting:
             raise ValueError(
                 f"the checkpoint {self.file.name} is from another run ({state['setting']}, here "
@@ -194,5 +221,3 @@ class _Run:
             self.average.copy_(state["average"])
         self.losses.copy_(state["losses"])
         self.step = state["step"]
-        torch.set_rng_state(state["default_generator"])
-        generator.set_state(state["generator"])

@@ -236,3 +236,25 @@ def test_points_of_another_shape_are_refused():
         POINTS.velocity(CondOT(), randn(5, 3), 0.5)
     with pytest.raises(ValueError, match="t must be a scalar"):
         POINTS.velocity(CondOT(), randn(2, 2), torch.zeros(3))
+
+
+def test_numbers_are_taken_at_the_precision_of_the_means():
+    mixture = GaussianMixture(torch.zeros(2, 2).double(), 0.1, [0.1, 0.9])
+    assert mixture.stds.tolist() == [0.1, 0.1]
+    torch.testing.assert_close(
+        mixture.weights, torch.tensor([0.1, 0.9], dtype=torch.float64), rtol=1e-15, atol=0
+    )
+
+
+@pytest.mark.parametrize("t", [-0.1, 1.2])
+def test_a_time_outside_the_unit_interval_is_refused(t):
+    mixture, x = GaussianMixture(torch.zeros(2, 2), 0.1), torch.ones(3, 2)
+    for query in (mixture.velocity, mixture.score, mixture.log_prob, mixture.posterior_mean):
+        with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]"):
+            query(CondOT(), x, t)
+
+
+def test_no_points_give_no_answers():
+    assert GaussianMixture(torch.zeros(2, 2), 0.1).velocity(
+        CondOT(), torch.ones(0, 2), 0.5
+    ).shape == (0, 2)

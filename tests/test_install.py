@@ -83,10 +83,11 @@ def test_no_network_after_a_build_that_was_killed(checkout):
 
 
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of make")
-def test_a_second_call_does_nothing():
+def test_a_second_call_does_nothing(tmp_path):
+    full = program(tmp_path, "df", "echo Filesystem", "echo disk 9 9 0 9% /")  # should it build...
     stamp = ROOT / ".venv" / "complete"
     before = stamp.stat().st_mtime_ns
     command = [sys.executable, "-c", "import sys; print(sys._base_executable)"]
     python = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    assert install(ROOT, python) == (0, "")
+    assert install(ROOT, python, **full) == (0, "")
     assert stamp.stat().st_mtime_ns == before

@@ -81,3 +81,9 @@ def test_an_output_of_another_shape_is_refused(loss, wrong, generator):
         loss(wrong, batch(7, generator))
     with pytest.raises(ValueError, match="same shape"):
         fm_loss(lambda x, t: x, batch(7, generator), wrong)
+
+
+def test_an_empty_batch_is_refused():
+    batch = CondOT().sample(torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0))
+    with pytest.raises(ValueError, match="at least one example"):
+        cfm_loss(lambda x, t: x, batch)

@@ -105,3 +105,18 @@ def test_straightness_refuses_what_has_none():
         straightness(solve(lambda x, t: x, randn(5, 2), 10, keep="end"))
     with pytest.raises(ValueError, match="nothing moved"):
         straightness(solve(lambda x, t: 0 * x, randn(5, 2), 10))
+
+
+def test_straightness_is_the_same_backwards():
+    x = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    there = solve(lambda x, t: torch.stack([-x[:, 1], x[:, 0]], 1), x, 400, "rk4")
+    back = solve(
+        lambda x, t: torch.stack([-x[:, 1], x[:, 0]], 1), there.end, 400, "rk4", t_start=1, t_end=0
+    )
+    assert straightness(there) == pytest.approx(straightness(back), rel=1e-6)
+
+
+def test_empty_clouds_are_refused():
+    for distance in (wasserstein, sliced_wasserstein):
+        with pytest.raises(ValueError, match="not empty"):
+            distance(torch.zeros(0, 2), torch.zeros(3, 2))

@@ -32,3 +32,13 @@ def test_wrong_shapes_are_refused():
         MLP(2)(torch.zeros(5, 3), 0.5)
     with pytest.raises(ValueError, match="t must be a scalar"):
         MLP(2)(torch.zeros(2, 2), torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize("setting", [{"width": 0}, {"depth": 0}])
+def test_a_network_without_neurons_is_refused(setting):
+    with pytest.raises(ValueError, match="at least 1"):
+        MLP(**setting)
+
+
+def test_a_point_may_be_a_number():
+    assert MLP(dims=())(torch.zeros(5), 0.5).shape == (5,)

@@ -345,3 +345,11 @@ def test_lessons_are_read_in_order_and_by_number():
     assert [p.name[:2] for p in LESSONS] == sorted(p.name[:2] for p in LESSONS)
     assert all(a != b for a, b in pairwise(LESSONS))
     assert [p.name[:2] for p in run_notebooks.lessons("02")] == ["02"]
+
+
+def test_a_kernel_that_dies_does_not_stop_the_others(tmp_path, capsys):
+    dying = tiny(tmp_path, "import os; os._exit(1)", "01_dying.ipynb")
+    living = tiny(tmp_path, "import os; print(os.environ['FMLIB_SEED'])", "02_living.ipynb")
+    assert run_notebooks.run_in_place([dying, living]) == 1
+    assert "FAILED" in capsys.readouterr().out
+    assert read(living).cells[0].outputs[0].text == "0\n"  # whatever a user has set

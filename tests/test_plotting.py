@@ -131,3 +131,13 @@ def test_an_animation_has_its_frames_and_stops():
         frames.append(np.asarray(image.convert("L")))
     assert all((a != b).any() for a, b in zip(frames[:-1], frames[1:], strict=True))
     assert base64.b64encode(picture.data) and plt.get_fignums() == []
+
+
+def test_what_is_not_in_the_plane_is_refused():
+    for x in (torch.zeros(4, 3), torch.zeros(4)):
+        with pytest.raises(ValueError, match=r"x must have shape \(n, 2\)"):
+            plotting.scatter(x)
+    with pytest.raises(ValueError, match=r"trajectory.x must have shape \(steps \+ 1, n, 2\)"):
+        plotting.trajectories(solve(lambda x, t: x, torch.zeros(4, 3)))
+    with pytest.raises(ValueError, match=r"images must be \(n, 1, height, width\)"):
+        plotting.image_grid(torch.zeros(2, 3, 8, 8))

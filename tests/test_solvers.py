@@ -303,3 +303,20 @@ def test_a_wrong_shape_is_refused_by_the_sde_too(name):
 def test_an_sde_that_blows_up_is_refused():
     with pytest.raises(FloatingPointError):
         sde_solve(lambda x, t: x / 0, lambda x, t: -x, torch.ones(2, 1), 0.1, 4)
+
+
+def test_a_diffusion_that_is_no_number_is_refused():
+    for g in (torch.ones(2), lambda t: torch.ones(2)):
+        with pytest.raises(ValueError, match="diffusion must be or return one number"):
+            sde_solve(lambda x, t: x, lambda x, t: -x, torch.ones(2, 2), g, 4)
+
+
+def test_dopri5_over_no_time_is_refused_and_keeps_its_hands_off_other_errors():
+    with pytest.raises(ValueError, match="t_start and t_end to differ"):
+        solve(lambda x, t: x, torch.ones(2, 2), 1, "dopri5", t_start=0.5, t_end=0.5)
+
+    def asserting(x, t):
+        raise AssertionError("my own")
+
+    with pytest.raises(AssertionError, match="my own"):
+        solve(asserting, torch.ones(2, 2), 1, "dopri5")

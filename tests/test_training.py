@@ -142,22 +142,21 @@ def test_a_finished_run_is_not_repeated(tmp_path):
 
 def test_a_checkpoint_is_whole_or_not_there(tmp_path, monkeypatch):
     file = tmp_path / "run.pt"
-    model, g = model_and_generator()
-    train(model, g, checkpoint=file)
-    before = file.read_bytes()
-    file.with_name("other.pt").write_bytes(before)
+    real_save, saved = torch.save, []
 
     def torn(state, to):
-        Path(to).write_bytes(b"half a")
-        raise OSError("No space left on device")
+        if saved:
+            Path(to).write_bytes(b"half a")
+            raise OSError("No space left on device")
+        real_save(state, to)
+        saved.append(Path(to).read_bytes())
 
     monkeypatch.setattr(torch, "save", torn)
-    file.unlink()
+    monkeypatch.setattr(time, "monotonic", iter(range(0, 10_000, 2)).__next__)  # each save is due
     model, g = model_and_generator()
     with pytest.raises(OSError):
-        train(model, g, checkpoint=file)
-    assert not file.exists()
-    assert file.with_name("other.pt").read_bytes() == before
+        train(model, g, checkpoint=file, steps=3 * 64)
+    assert file.read_bytes() == saved[0]  # the first checkpoint, whole
 
 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path):
@@ -286,3 +285,32 @@ def test_a_loss_that_is_no_number_stops_the_run():
 def test_a_model_without_parameters_is_refused():
     with pytest.raises(ValueError, match="needs trainable parameters"):
         fit(cfm_loss, nn.Identity(), draw, steps=3, progress=False)
+
+
+@pytest.mark.parametrize("made", [lambda n: torch.rand(n, 2), lambda n: (), lambda n: iter(())])
+def test_examples_that_are_no_tuple_are_refused(made):
+    with pytest.raises(ValueError, match="must return a tuple of tensors, got"):
+        fit(lambda model, batch: None, nn.Linear(2, 2), lambda n, g: made(n), steps=2)
+
+
+def test_weights_that_are_not_finite_are_refused_though_the_loss_is():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)  # the square root has an infinite gradient there
+    with pytest.raises(FloatingPointError, match="the weights are no longer finite by step 1"):
+        fit(lambda m, batch: m.weight.abs().sqrt().sum(), model, lambda n, g: (torch.rand(n),), 1)
+
+
+def test_a_damaged_checkpoint_and_a_missing_folder_are_refused(tmp_path):
+    (tmp_path / "run.pt").write_bytes(b"not a checkpoint")
+    model, g = model_and_generator()
+    with pytest.raises(ValueError, match="run.pt is damaged or of another model: delete it"):
+        train(model, g, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="the folder of the checkpoint run.pt does not exist"):
+        train(model, g, checkpoint=tmp_path / "nowhere" / "run.pt")
+
+
+def test_the_checkpoint_of_another_model_is_refused(tmp_path):
+    model, g = model_and_generator()
+    train(model, g, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="damaged or of another model"):
+        train(MLP(2, 8, 1), g, checkpoint=tmp_path / "run.pt")

@@ -25,7 +25,8 @@ for candidate in "$@"; do
     version=$("$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
     found="$found $version"
     if "$candidate" -c "$in_range" "$range"; then
-        python=$candidate
+        # The interpreter behind it, if it belongs to an environment: .venv itself is about to go.
+        python=$("$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
         break
     fi
 done

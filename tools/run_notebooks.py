@@ -15,12 +15,13 @@ from pathlib import Path
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "figures" / "readme.png"
 LONGEST = 60  # seconds a lesson may take
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -31,8 +32,8 @@ def lessons(only=""):
     return [p for p in paths if p.name.startswith(only)]
 
 
-def execute(path, seed=None, on_cell=lambda count: None):
-    """Run a notebook on this interpreter and return it; raises CellExecutionError.
+def execute(path, seed=0, on_cell=lambda count: None):
+    """Run a notebook on this interpreter and return it; raises one of FAILURES.
 
     The kernel is started by this interpreter's own command, whatever kernels a user has installed.
     """
@@ -49,8 +50,7 @@ def execute(path, seed=None, on_cell=lambda count: None):
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_executed=lambda cell, cell_index, execute_reply: on_cell(cell_index),
     )
-    extra = {"TQDM_DISABLE": "1"} | ({} if seed is None else {"FMLIB_SEED": str(seed)})
-    client.execute(env=os.environ | extra)
+    client.execute(env=os.environ | {"TQDM_DISABLE": "1", "FMLIB_SEED": str(seed)})
     return notebook
 
 
@@ -113,7 +113,7 @@ def run_in_place(paths):
 
         try:
             notebook = tidy(execute(path, on_cell=show))
-        except CellExecutionError as error:
+        except FAILURES as error:
             failed += 1
             print(f"\r{path.stem:32s} FAILED, left as it was\n{str(error)[-1500:]}", flush=True)
             continue
@@ -133,7 +133,7 @@ def run_seeds(paths, seeds):
             try:
                 execute(path, seed=seed)
                 verdict = "ok"
-            except CellExecutionError as error:
+            except FAILURES as error:
                 failed += 1
                 verdict = f"FAILED\n{str(error)[-1200:]}"
             print(f"{path.stem:32s} seed {seed}  {verdict}", flush=True)
@@ -168,7 +168,10 @@ def main():
     failed = 0
     if options.seeds:
         low, _, high = options.seeds.partition("-")
-        return run_seeds(paths, range(int(low), int(high or low) + 1)) > 0
+        seeds = range(int(low), int(high or low) + 1)
+        if not seeds:
+            raise SystemExit(f"--seeds goes from low to high, got {options.seeds}")
+        return run_seeds(paths, seeds) > 0
     if not options.picture:
         failed = run_in_place(paths)
     PICTURE.parent.mkdir(exist_ok=True)

@@ -42,13 +42,13 @@ def seconds(function, *arguments):
 
 
 def interleaved(rounds, first, second):
-    """The median over the rounds of time(first) / time(second), and its range."""
-    ratios = [seconds(first) / seconds(second) for _ in range(rounds)]
-    return statistics.median(ratios), min(ratios), max(ratios)
+    """time(first) / time(second) in each round."""
+    return [seconds(first) / seconds(second) for _ in range(rounds)]
 
 
-def report(name, result, target, at_least=True):
-    value, low, high = result
+def report(name, ratios, target, at_least=True):
+    """Print the median of the ratios, their range, and whether the target is met."""
+    value, low, high = statistics.median(ratios), min(ratios), max(ratios)
     met = value >= target if at_least else value <= target
     sign = ">=" if at_least else "<="
     verdict = "ok" if met else "MISSED"
@@ -149,24 +149,14 @@ def main():
     fit_loop(model, n, g)
     for points in (300, 2000):
         x = torch.randn(points, 2, generator=g)
-        ratio = interleaved(
+        ratios = interleaved(
             rounds, lambda x=x: bare_euler(model, x, 200), lambda x=x: solve(model, x, 200)
         )
-        report(f"(c) solve over a bare loop, {points} points", ratio, 0.97)
+        report(f"(c) solve over a bare loop, {points} points", ratios, 0.97)
     imports = [import_time("fmlib") / import_time("torch") for _ in range(min(rounds, 10))]
-    report(
-        "(d) import fmlib over import torch",
-        (statistics.median(imports), min(imports), max(imports)),
-        1.05,
-        at_least=False,
-    )
+    report("(d) import fmlib over import torch", imports, 1.05, at_least=False)
     runs = [time_to_quality(g) for _ in range(3)]
-    gains = [run[0] for run in runs]
-    report(
-        "(b2) sooner at 1.8 times the W2 floor",
-        (statistics.median(gains), min(gains), max(gains)),
-        5.0,
-    )
+    report("(b2) sooner at 1.8 times the W2 floor", [run[0] for run in runs], 5.0)
     for _, steps, ours, listing in runs:
         print(f"     fit: {ours:.2f} after {steps} steps; the listing: {listing:.2f}")
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from fmlib.shapes import check_finite, check_points, check_same_shape
+from fmlib.shapes import check_finite, check_points, check_same_shape, flat_points, noise_like
 
 __all__ = ["independent", "masked", "minibatch_ot"]
 
@@ -36,8 +36,7 @@ def masked(x_1, mask, generator=None):
         raise ValueError(
             f"mask must broadcast to x_1, {tuple(x_1.shape)}, got {tuple(mask.shape)}"
         ) from None
-    noise = torch.randn(x_1.shape, generator=generator, dtype=x_1.dtype).to(x_1.device)
-    return torch.where(mask, x_1, noise), x_1
+    return torch.where(mask, x_1, noise_like(x_1, generator)), x_1
 
 
 def minibatch_ot(x_0, x_1):
@@ -54,7 +53,7 @@ def minibatch_ot(x_0, x_1):
     check_same_shape("x_0", x_0, "x_1", x_1)
     check_finite("x_0", x_0)
     check_finite("x_1", x_1)
-    rows = (x.double().unsqueeze(-1).flatten(1) for x in (x_0, x_1))  # (batch, dim)
+    rows = (flat_points(x.double()) for x in (x_0, x_1))
     # By differences: |x|^2 - 2 x.y + |y|^2 would cancel far from the origin.
     cost = torch.cdist(*rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     _, order = linear_sum_assignment(cost.cpu().numpy())

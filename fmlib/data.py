@@ -19,15 +19,19 @@ def _noise(n, generator):
     return torch.randn(n, 2, generator=generator)
 
 
+def half_circles(angle):
+    """The middle lines of the two moons at the given angles, (n,) in [0, pi]: two of (n, 2)."""
+    outer = torch.stack([angle.cos(), angle.sin()], dim=1)
+    return outer, torch.tensor([1.0, 0.5]) - outer  # the same half circle, turned and shifted
+
+
 def two_moons(n, noise=0.05, generator=None):
     """Two interleaved half circles of radius 1, with Gaussian noise.  Returns (n, 2).
 
     The distribution of scikit-learn's make_moons, except that there the angles stand on a regular
     grid; here each point is independent, as the samples of a model are.
     """
-    angle = math.pi * _uniform(n, generator)
-    outer = torch.stack([angle.cos(), angle.sin()], dim=1)
-    inner = torch.tensor([1.0, 0.5]) - outer  # the same half circle, turned and shifted
+    outer, inner = half_circles(math.pi * _uniform(n, generator))
     is_outer = _uniform(n, generator) < 0.5
     return torch.where(is_outer[:, None], outer, inner) + noise * _noise(n, generator)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from fmlib.paths import VP, Cosine
-from fmlib.shapes import check_finite, check_points
-from fmlib.solvers import Trajectory
+from fmlib.shapes import check_finite, check_points, noise_like
+from fmlib.solvers import Trajectory, check_keep
 
 __all__ = ["DDPM"]
 
@@ -85,12 +85,12 @@ class DDPM:
         """
         if variance not in ("posterior", "beta"):
             raise ValueError(f"variance must be 'posterior' or 'beta', got {variance!r}")
-        beta, before = self.beta, torch.cat([torch.ones(1).double(), self.alpha_bar])
+        beta, signal = self.beta, self._signal()
 
         def step(x, noise, k, _):
-            beta_k, rest = float(beta[k]), float(1 - before[k + 1])
+            beta_k, rest = float(beta[k]), float(1 - signal[k + 1])
             mean = (x - beta_k / math.sqrt(rest) * noise) / math.sqrt(1 - beta_k)
-            spread = beta_k if variance == "beta" else beta_k * float(1 - before[k]) / rest
+            spread = beta_k if variance == "beta" else beta_k * float(1 - signal[k]) / rest
             return mean, math.sqrt(spread) if k > 0 else 0.0
 
         return self._run(model, x, self._grid(self.n_steps), step, generator, keep)
@@ -110,7 +110,7 @@ class DDPM:
         """
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {eta!r}")
-        signal = torch.cat([torch.ones(1).double(), self.alpha_bar])
+        signal = self._signal()
 
         def step(x, noise, k, j):  # j = -1 is the data itself
             a_k, a_j = float(signal[k + 1]), float(signal[j + 1])
@@ -119,6 +119,10 @@ class DDPM:
             return math.sqrt(a_j) * x_1 + math.sqrt(max(1 - a_j - s**2, 0.0)) * noise, s
 
         return self._run(model, x, self._grid(steps), step, generator, keep)
+
+    def _signal(self):
+        """alpha_bar_k at [k + 1], and at [0] that of the data, 1."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar])
 
     def _grid(self, steps):
         """The falling list of k to visit."""
@@ -143,25 +147,22 @@ class DDPM:
         """Follow step(x, noise, k, j) -> (mean, standard deviation) down the grid."""
         check_points("x", x)
         check_finite("x", x)
-        if keep not in ("all", "end"):
-            raise ValueError(f"keep must be 'all' or 'end', got {keep!r}")
-        time, states, visited = self.time, [x], [float(self.time[grid[0]])]
-        for k, j in zip(grid, [*grid[1:], -1], strict=True):
-            noise = model(x, time[k].to(x))
+        check_keep(keep)
+        times = torch.cat([self.time[grid], torch.ones(1, dtype=torch.float64)]).to(x)
+        states = [x]
+        for k, j, t in zip(grid, [*grid[1:], -1], times[:-1], strict=True):
+            noise = model(x, t)
             if noise.shape != x.shape:
                 raise ValueError(
                     f"model must keep x's shape {tuple(x.shape)}, got {tuple(noise.shape)}"
                 )
             x, spread = step(x, noise, k, j)
             if spread > 0:
-                z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-                x = x + spread * z
+                x = x + spread * noise_like(x, generator)
             if keep == "all":
                 states.append(x)
-                visited.append(1.0 if j < 0 else float(time[j]))
         if not torch.isfinite(x).all():
             raise FloatingPointError("the samples are not finite: look at what the model returns")
         if keep == "end":
-            states, visited = [x], [1.0]
-        times = torch.tensor(visited, dtype=torch.float64).to(x)
+            states, times = [x], times[-1:]
         return Trajectory(times, torch.stack(states), len(grid))

@@ -13,7 +13,14 @@ import math
 
 import torch
 
-from fmlib.shapes import check_finite, check_points, check_unit_interval, expand_time
+from fmlib.data import half_circles
+from fmlib.shapes import (
+    check_finite,
+    check_points,
+    check_unit_interval,
+    expand_time,
+    flat_points,
+)
 
 __all__ = ["EmpiricalTarget", "GaussianMixture", "two_moons_target"]
 
@@ -109,7 +116,7 @@ class GaussianMixture:
             raise ValueError(f"x must have shape ({shape}) like the target, got {tuple(x.shape)}")
         t = expand_time(t, x).reshape(-1)
         check_unit_interval("t", t)
-        flat = x.unsqueeze(-1).flatten(1)
+        flat = flat_points(x)
         size = max(1, _CHUNK // self.means.numel())
         if flat.shape[0] <= size:
             return function(flat, t if t.numel() > 1 else t.reshape(()))
@@ -173,6 +180,4 @@ def two_moons_target(noise=0.05, n_components=200):
     """
     half = n_components // 2
     angle = math.pi * (torch.arange(half, dtype=torch.float64) + 0.5) / half
-    outer = torch.stack([angle.cos(), angle.sin()], dim=1)
-    inner = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], dim=1)
-    return GaussianMixture(torch.cat([outer, inner]).to(torch.get_default_dtype()), stds=noise)
+    return GaussianMixture(torch.cat(half_circles(angle)).to(torch.get_default_dtype()), stds=noise)

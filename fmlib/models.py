@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from fmlib.shapes import check_points, expand_time
+from fmlib.shapes import check_points, expand_time, flat_points
 
 __all__ = ["MLP"]
 
@@ -37,4 +37,4 @@ class MLP(nn.Module):
             shape = ", ".join(str(n) for n in ("batch", *self.dims))
             raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
         t = expand_time(t, x).reshape(-1, 1).expand(x.shape[0], 1)
-        return self.layers(torch.cat([x.unsqueeze(-1).flatten(1), t], dim=1)).reshape(x.shape)
+        return self.layers(torch.cat([flat_points(x), t], dim=1)).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Shapes, broadcasting of t, and the checks that every other module calls.
+"""Shapes, broadcasting of t, noise, and the checks that every other module calls.
 
 Shapes are checked at every call. Values (finite? in [0, 1]?) are checked where a user's data
 enter, because looking at every number in every inner call would cost more than the call.
@@ -73,3 +73,16 @@ def expand_time(t, x):
             f"got {tuple(t.shape)} for x of shape {tuple(x.shape)}"
         )
     return t.reshape(full)
+
+
+def flat_points(x):
+    """x, (batch, *dims), as (batch, dim); a point may be one number, and the batch empty."""
+    return x.unsqueeze(-1).flatten(1)
+
+
+def noise_like(x, generator=None):
+    """Standard normal numbers in the shape, dtype and device of x.
+
+    Drawn on the CPU, where the generator lives, so that a seed means the same on every device.
+    """
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)

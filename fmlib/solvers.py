@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fmlib.shapes import check_finite, check_points, check_unit_interval
+from fmlib.shapes import check_finite, check_points, check_unit_interval, noise_like
 
 __all__ = [
     "Trajectory",
@@ -79,6 +79,12 @@ _STEPS = {  # method -> (step, evaluations per step)
 }
 
 
+def check_keep(keep):
+    """Raise ValueError unless keep says which states a Trajectory shall hold."""
+    if keep not in ("all", "end"):
+        raise ValueError(f"keep must be 'all' or 'end', got {keep!r}")
+
+
 def _check_steps(n_steps):
     if not isinstance(n_steps, int) or n_steps < 1:
         raise ValueError(f"n_steps must be an integer of at least 1, got {n_steps!r}")
@@ -116,8 +122,7 @@ def solve(
     """
     if method != "dopri5" and method not in _STEPS:
         raise ValueError(f"method must be one of {[*_STEPS, 'dopri5']}, got {method!r}")
-    if keep not in ("all", "end"):
-        raise ValueError(f"keep must be 'all' or 'end', got {keep!r}")
+    check_keep(keep)
     _check_steps(n_steps)
     check_unit_interval("t_start", t_start)
     check_unit_interval("t_end", t_end)
@@ -180,7 +185,7 @@ def sde_solve(
         g = diffusion(t) if callable(diffusion) else diffusion
         if isinstance(g, torch.Tensor) and g.ndim > 0:
             raise ValueError(f"diffusion must be or return one number, got shape {tuple(g.shape)}")
-        z = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        z = noise_like(x, generator)
         u, s = velocity(x, t), score(x, t)
         _check_keeps_shape(x, u, "velocity")
         _check_keeps_shape(x, s, "score")

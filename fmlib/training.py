@@ -133,18 +133,18 @@ class _Run:
         first, steps, lr, ema = self.step, *(self.setting[k] for k in ("steps", "lr", "ema"))
         losses = []
         try:
-            for batch in batches:
+            for step, batch in enumerate(batches, first):
                 value = loss(self.model, batch)
                 gradient = torch.autograd.grad(value, self.parameters, materialize_grads=True)
                 torch.cat([g.flatten() for g in gradient], out=self.gradient)
-                self.adam_step(0.5 * lr * (1 + math.cos(math.pi * self.step / steps)))
+                self.adam_step(0.5 * lr * (1 + math.cos(math.pi * step / steps)))
                 if self.average is not None:
                     self.average.lerp_(self.flat, 1 - ema)
                 losses.append(value.detach())
-                self.step += 1
         finally:  # also when interrupted
-            if self.step > first:
-                self.losses[first : self.step] = torch.stack(losses[: self.step - first])
+            self.step += len(losses)
+            if losses:
+                self.losses[first : self.step] = torch.stack(losses)
         self.check_finite()
         return float(self.losses[self.step - 1])
 

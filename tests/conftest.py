@@ -26,3 +26,13 @@ def one_thread():
 
 def randn(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def wavy(x, t):
+    """A smooth function of both, of one t for all rows."""
+    return torch.sin(3 * x + t) + 0.1 * x.flip(1)
+
+
+def close(a, b):
+    """Assert the same arithmetic up to its order: 1e-10, of the number or absolutely."""
+    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)

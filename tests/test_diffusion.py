@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import randn
+from conftest import randn, wavy
 from fmlib.diffusion import DDPM
 from fmlib.exact import GaussianMixture
 from fmlib.metrics import over_floor
@@ -45,10 +45,6 @@ def noise_of(target, chain):
 
 def gaussian(mean, std, dim=2):
     return GaussianMixture(torch.full((1, dim), mean, dtype=torch.float64), std)
-
-
-def wavy(x, t):
-    return torch.sin(3 * x + t) + 0.1 * x.flip(1)
 
 
 # the chain

@@ -261,20 +261,16 @@ def test_the_transformed_velocity_is_the_new_paths_own(path, new_path):
     torch.testing.assert_close(result, MIXTURE.velocity(new_path, x, r), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("new_path", [CondOT(), Cosine(), LinearVP(), Polynomial(2.0)], ids=named)
-@pytest.mark.parametrize("path", FROM_NOISE, ids=named)
-def test_it_is_so_at_the_start(path, new_path):
-    x = randn(20, 2)
-    result = transform_schedule(velocity_on(path), path, new_path)(x, 0.0)
-    torch.testing.assert_close(result, MIXTURE.velocity(new_path, x, 0.0), rtol=1e-12, atol=1e-12)
+FINITE = [CondOT(), Cosine(), Polynomial(2.0)]  # at t = 1, too
+AT_THE_ENDS = [(0.0, old, new) for old in FROM_NOISE for new in [*FINITE, LinearVP()]]
+AT_THE_ENDS += [(1.0, old, new) for old in [CondOT(), Cosine(), Polynomial(3.0)] for new in FINITE]
 
 
-@pytest.mark.parametrize("new_path", [CondOT(), Cosine(), Polynomial(2.0)], ids=named)
-@pytest.mark.parametrize("path", [CondOT(), Cosine(), Polynomial(3.0)], ids=named)
-def test_it_is_so_at_the_end(path, new_path):
+@pytest.mark.parametrize("r, path, new_path", AT_THE_ENDS, ids=named)
+def test_it_is_so_at_the_ends(r, path, new_path):
     x = randn(20, 2)
-    result = transform_schedule(velocity_on(path), path, new_path)(x, 1.0)
-    torch.testing.assert_close(result, MIXTURE.velocity(new_path, x, 1.0), rtol=1e-12, atol=1e-12)
+    result = transform_schedule(velocity_on(path), path, new_path)(x, r)
+    torch.testing.assert_close(result, MIXTURE.velocity(new_path, x, r), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("new_path", [CondOT(), Cosine(), Polynomial(2.0)], ids=named)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import randn
+from conftest import close, randn, wavy
 from fmlib.diffusion import DDPM
 
 diffusers = pytest.importorskip("diffusers")
@@ -44,14 +44,6 @@ def scheduler(name, chain, exact=True, **more):
     if exact:
         theirs.alphas_cumprod = exact_table(chain)
     return theirs
-
-
-def wavy(x, t):
-    return torch.sin(3 * x + t) + 0.1 * x.flip(1)
-
-
-def close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
 # tables

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import randn
+from conftest import close, randn
 from fmlib.exact import GaussianMixture
 from fmlib.paths import VP, CondOT, Cosine, LinearVP, Polynomial
 from fmlib.predictions import convert, transform_schedule
@@ -40,11 +40,6 @@ def named(value):
 
 
 shared = pytest.mark.parametrize("ours, theirs", SHARED, ids=named)
-
-
-def close(a, b):
-    """The same arithmetic up to its order: 1e-10, of the number or absolutely."""
-    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
 @shared

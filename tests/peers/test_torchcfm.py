@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import randn
+from conftest import close, randn
 from fmlib.couplings import minibatch_ot
 from fmlib.metrics import wasserstein
 from fmlib.paths import CondOT, Cosine
@@ -13,10 +13,6 @@ peer = pytest.importorskip("torchcfm.conditional_flow_matching")
 OTPlanSampler = pytest.importorskip("torchcfm.optimal_transport").OTPlanSampler
 
 T = torch.rand(30, generator=torch.Generator().manual_seed(3)).double()
-
-
-def close(a, b):
-    torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("dims", [(2,), (1, 3, 3)], ids=str)

@@ -42,8 +42,8 @@ picture: env ## take README's picture from the lesson that makes it
 lint: env ## put code into the project's form, and show what ruff has to say
 	@$(PY) -m ruff format && $(PY) -m ruff check --fix
 
-bench: env ## measure the speed of fmlib, as ratios (some minutes)
-	@$(PY) benchmarks/training.py
+bench: peers ## measure the speed of fmlib, as ratios (some minutes)
+	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py
 
 lock: env ## resolve pyproject.toml into requirements.lock
 	@$(PY) -m venv build/lock

@@ -33,7 +33,7 @@ def start(doc, **options):
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    print(f"{'ratio':48s} {'median':>6s}  (range over {given.rounds} rounds)  target", flush=True)
+    print(f"{'ratio':48s} {'median':>6s}  (range; rounds)       target", flush=True)
     return given
 
 
@@ -60,9 +60,9 @@ def over(first, second):
 
 
 def report(name, ratios, target=None, at_least=True):
-    """Print the median of the ratios, their range, and whether the target, if any, is met."""
+    """Print the ratios' median, range and number, and whether the target, if any, is met."""
     value, low, high = statistics.median(ratios), min(ratios), max(ratios)
-    line = f"{name:48s} {value:6.2f}  ({low:5.2f} to {high:5.2f})"
+    line = f"{name:48s} {value:6.2f}  ({low:5.2f} to {high:5.2f}; {len(ratios):3d})"
     if target is not None:
         met = value >= target if at_least else value <= target
         line += f"  {'>=' if at_least else '<='} {target:4.2f}  {'ok' if met else 'MISSED'}"

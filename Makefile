@@ -4,6 +4,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 ONLY ?=
+ID ?= ?
 LAB_ARGS ?=
 
 # Jupyter, IPython and matplotlib keep their files inside the checkout, so that nothing is
@@ -15,7 +16,7 @@ export IPYTHONDIR := $(CURDIR)/.jupyter/ipython
 export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help lab test notebooks seeds picture lint bench lock clean env peers
+.PHONY: help lab test notebooks figures figure seeds lint bench lock clean env peers
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,14 +31,17 @@ test: peers ## run everything that CI runs: lint, unit tests, every lesson
 	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
 	@TQDM_DISABLE=1 FMLIB_SEED=0 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
-notebooks: env ## run the lessons again and store their outputs (ONLY=04 for one)
+notebooks: env ## run the lessons again, store their outputs and figures (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py $(ONLY)
+
+figures: env ## draw the seminar's figures again, into figures/
+	@$(PY) tools/run_notebooks.py --figures
+
+figure: env ## draw one of them: make figure ID=s26-few-steps
+	@$(PY) tools/run_notebooks.py --figures "$(ID)"
 
 seeds: env ## run the lessons for the seeds 0 to 9, store nothing (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py --seeds 0-9 $(ONLY)
-
-picture: env ## take README's picture from the lesson that makes it
-	@$(PY) tools/run_notebooks.py --picture
 
 lint: env ## put code into the project's form, and show what ruff has to say
 	@$(PY) -m ruff format && $(PY) -m ruff check --fix

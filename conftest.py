@@ -1,8 +1,26 @@
-"""Print the time of each lesson at the end of a test run."""
+"""Compare the figures of each lesson that nbval runs, and print the lessons' times at the end."""
 
+import sys
 from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).with_name("tools")))
+import gallery
 
 seconds = defaultdict(float)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """nbval compares what a cell prints; compare what it draws, too."""
+    result = yield
+    if hasattr(item, "test_outputs"):  # nbval's, of one cell, which has passed
+        changed = gallery.changed(f"{item.path.stem}-{item.cell_num}", item.cell, item.test_outputs)
+        if changed:
+            item.raise_cell_error("Figure differs", changed)
+    return result
 
 
 def pytest_runtest_logreport(report):

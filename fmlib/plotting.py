@@ -21,6 +21,7 @@ PATHS = {"CondOT": "#009E73", "VP": "#AA4499", "Cosine": "#56B4E9"}
 # The last tenth of cividis is too pale on white.
 TIME = LinearSegmentedColormap.from_list("time", plt.get_cmap("cividis")(np.linspace(0, 0.9, 256)))
 LEARNED = "--"  # exact is solid, learned is dashed
+MANY = 300  # more marks than this are an image inside an SVG, which would be too large otherwise
 
 __all__ = [
     "LEARNED", "MARGINAL", "PATHS", "SOURCE", "TARGET", "TIME", "animate", "density",
@@ -78,7 +79,8 @@ def scatter(x, ax=None, color=MARGINAL, size=4, alpha=0.6, label=None):
     """A cloud of points x, (n, 2)."""
     _check_plane("x", x, ("n", "2"))
     ax, x = _axes(ax), _numpy(x)
-    ax.scatter(x[:, 0], x[:, 1], s=size, color=color, alpha=alpha, linewidths=0, label=label)
+    look = {"s": size, "color": color, "alpha": alpha, "linewidths": 0, "label": label}
+    ax.scatter(x[:, 0], x[:, 1], rasterized=len(x) > MANY, **look)
     return ax
 
 
@@ -109,7 +111,8 @@ def trajectories(trajectory, ax=None, n=60, color=None, width=0.9, alpha=0.8):
         return ax
     pieces = np.stack([x[:-1], x[1:]], axis=2).reshape(-1, 2, 2)
     colors = np.repeat(TIME(0.5 * (t[:-1] + t[1:])), x.shape[1], axis=0)
-    ax.add_collection(LineCollection(pieces, colors=colors, linewidths=width, alpha=alpha))
+    look = {"colors": colors, "linewidths": width, "alpha": alpha}
+    ax.add_collection(LineCollection(pieces, rasterized=len(pieces) > MANY, **look))
     return ax
 
 

@@ -1,25 +1,24 @@
-"""Run the lessons: in place (`make notebooks`) or for many seeds (`make seeds`).
+"""Run the lessons: in place (`make notebooks`), for their figures (`make figures`), for many seeds.
 
-A notebook is replaced in one move, and only when its run succeeded: whenever this program is
-killed, every notebook on disk is whole.
+A file is replaced in one move, and only when its lesson's run succeeded: whenever this program is
+killed, every notebook and every figure on disk is whole.
 """
 
 import argparse
-import base64
-import io
 import os
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
+import gallery
 import nbformat
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "figures" / "readme.png"
+DRAW_SVG = Path(__file__).with_name("draw_svg.py")
 LONGEST = 60  # seconds a lesson may take
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -32,20 +31,25 @@ def lessons(only=""):
     return [p for p in paths if p.name.startswith(only)]
 
 
-def execute(path, seed=0, on_cell=lambda count: None):
-    """Run a notebook on this interpreter and return it; raises one of FAILURES.
+def execute(path, seed=0, on_cell=lambda index: None, last=None):
+    """Run a notebook, as far as cell `last`, and return it; raises one of FAILURES.
 
     The kernel is started by this interpreter's own command, whatever kernels a user has installed.
+    Figures are shown as PNG and as SVG.
     """
     notebook = nbformat.read(path, as_version=4)
+    if last is not None:
+        notebook.cells = notebook.cells[: last + 1]
     manager = AsyncKernelManager(kernel_name="python3")
     launcher = [sys.executable, "-m", "ipykernel_launcher", "--IPKernelApp.log_level=ERROR"]
+    launcher += [f"--IPKernelApp.exec_files={DRAW_SVG}"]
     manager.kernel_spec.argv = [*launcher, "-f", "{connection_file}"]
     client = NotebookClient(
         notebook,
         km=manager,
         timeout=600,
         record_timing=False,
+        coalesce_streams=True,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_executed=lambda cell, cell_index, execute_reply: on_cell(cell_index),
@@ -54,21 +58,8 @@ def execute(path, seed=0, on_cell=lambda count: None):
     return notebook
 
 
-def smaller(png):
-    """The same picture in 256 colours, about a third of the size; animations stay."""
-    image = Image.open(io.BytesIO(base64.b64decode(png)))
-    if getattr(image, "is_animated", False) or image.mode == "P":
-        return png
-    buffer = io.BytesIO()
-    dpi = image.info.get("dpi")
-    image.convert("RGB").quantize(256, kmeans=2, dither=Image.Dither.NONE).save(
-        buffer, "PNG", optimize=True, **({"dpi": dpi} if dpi else {})
-    )
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
 def tidy(notebook):
-    """Make the bytes depend on the run's results only: no widget ids, no machine's metadata."""
+    """Make the bytes depend on the run's results only, and few: no widget ids, no SVG."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -82,8 +73,9 @@ def tidy(notebook):
             if WIDGET in data:  # the model lives in the kernel and is gone with it
                 data[WIDGET]["model_id"] = f"{views:032x}"
                 views += 1
+            data.pop("image/svg+xml", None)
             if "image/png" in data:
-                data["image/png"] = smaller(data["image/png"])
+                data["image/png"] = gallery.smaller(data["image/png"])
     nbformat.validate(notebook)
     return notebook
 
@@ -98,8 +90,20 @@ def replace(path, data):
     os.replace(beside, path)
 
 
+def store_figure(figure, outputs):
+    """Write the files of a figure from the outputs of its cell."""
+    for name, data in gallery.files(figure, outputs).items():
+        replace(gallery.FOLDER / name, data)
+
+
+def store_gallery():
+    """Write figures/README.md from the notebooks as they are on disk."""
+    page = gallery.gallery(gallery.figures(lessons()))
+    replace(gallery.FOLDER / "README.md", page.encode())
+
+
 def run_in_place(paths):
-    """Run and store each notebook.  Returns the number that failed."""
+    """Run and store each notebook and its figures.  Returns the number that failed."""
     seconds, failed = {}, 0
     for path in paths:
         path.with_name(path.name + ".part").unlink(missing_ok=True)  # of a run that was killed
@@ -112,7 +116,10 @@ def run_in_place(paths):
                 print(f"\r{name:32s} {now}", end="", flush=True)
 
         try:
-            notebook = tidy(execute(path, on_cell=show))
+            notebook = execute(path, on_cell=show)
+            for figure in gallery.figures([path]):
+                store_figure(figure, notebook.cells[figure.index].outputs)
+            notebook = tidy(notebook)
         except FAILURES as error:
             failed += 1
             print(f"\r{path.stem:32s} FAILED, left as it was\n{str(error)[-1500:]}", flush=True)
@@ -141,41 +148,66 @@ def run_seeds(paths, seeds):
     return failed
 
 
-def readme_picture():
-    """The PNG of the one cell that is marked {"fmlib": {"readme": true}}, as bytes."""
-    pictures = [
-        base64.b64decode(output["data"]["image/png"])
-        for path in lessons()
-        for cell in nbformat.read(path, as_version=4).cells
-        if cell.metadata.get("fmlib", {}).get("readme")
-        for output in cell.outputs
-        if "image/png" in output.get("data", {})
-    ]
-    if len(pictures) != 1:
-        raise SystemExit(f"one cell must be marked as README's picture, found {len(pictures)}")
-    return pictures[0]
+def redraw(wanted):
+    """Run the lessons as far as their figures need and write these.  Returns the number not drawn.
+
+    The notebooks on disk stay as they are.
+    """
+    rows = []
+    for path, those_of_path in groupby(wanted, key=lambda figure: figure.path):
+        group, done, start = list(those_of_path), {}, time.perf_counter()
+
+        def note(index, done=done, start=start):
+            done[index] = time.perf_counter() - start
+
+        print(f"{path.stem} ...", flush=True)
+        try:
+            notebook = execute(path, on_cell=note, last=group[-1].index)
+        except FAILURES as error:
+            print(f"{path.stem} FAILED, its figures are as they were\n{str(error)[-1500:]}")
+            continue
+        for figure in group:
+            store_figure(figure, notebook.cells[figure.index].outputs)
+            rows.append((figure.id, f"figures/{figure.id}.png, .svg", done[figure.index]))
+    print(f"\n{'figure':38s} {'file':52s} seconds from its lesson's start")
+    for name, file, seconds in sorted(rows):
+        print(f"{name:38s} {file:52s} {seconds:6.1f}")
+    print(f"{len(rows)} of {len(wanted)} drawn")
+    return len(wanted) - len(rows)
+
+
+def find_figures(only):
+    """All figures, or the one whose id is `only`; exits where the ids are not in order."""
+    paths = lessons()
+    found = gallery.figures(paths)
+    wrong = gallery.complaints(found, paths)
+    wanted = [figure for figure in found if only in ("", figure.id)]
+    if not wanted:
+        ids = ", ".join(sorted(figure.id for figure in found))
+        wrong.append(f"no cell carries the id {only!r}; there are {ids}")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+    return wanted
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("only", nargs="?", default="", help="a lesson's number, such as 04")
     parser.add_argument("--seeds", metavar="0-9", help="run for these seeds, store nothing")
-    parser.add_argument("--picture", action="store_true", help="only write README's picture")
+    parser.add_argument("--figures", metavar="ID", nargs="?", const="", help="store figures only")
     options = parser.parse_args()
     paths = lessons(options.only)
     if not paths:
         raise SystemExit(f"no lesson starts with {options.only!r}")
-    failed = 0
     if options.seeds:
         low, _, high = options.seeds.partition("-")
         seeds = range(int(low), int(high or low) + 1)
         if not seeds:
             raise SystemExit(f"--seeds goes from low to high, got {options.seeds}")
         return run_seeds(paths, seeds) > 0
-    if not options.picture:
-        failed = run_in_place(paths)
-    PICTURE.parent.mkdir(exist_ok=True)
-    replace(PICTURE, readme_picture())
+    figures_only = options.figures is not None
+    failed = redraw(find_figures(options.figures)) if figures_only else run_in_place(paths)
+    store_gallery()
     return failed > 0
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image, ImageDraw, ImageOps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,8 +159,14 @@ def test_a_changed_figure_is_told(figure, change, elsewhere):
 # The ids: a missing, doubled or misplaced one is told.
 
 
+ALT = {"image": {"alt": "A cloud and a line."}}
+
+
 def lesson(folder, name, *ids):
-    cells = [new_code_cell("1", metadata={"fmlib": {"figure": figure}}) for figure in ids]
+    cells = []
+    for figure in ids:
+        cells += [new_code_cell("1", metadata={"fmlib": {"figure": figure}, "mystnb": ALT})]
+        cells += [new_markdown_cell("*The figure: a cloud and a line.*")]
     nbformat.write(new_notebook(cells=cells), folder / name)
     return folder / name
 
@@ -179,6 +185,15 @@ def test_an_id_in_another_lesson_is_told(tmp_path):
     paths = [lesson(tmp_path, "01_a.ipynb", "s12-euler")]
     told = gallery.complaints(gallery.figures(paths), paths)
     assert "s12-euler belongs to lesson 02, but is in 01_a.ipynb" in told
+
+
+def test_a_figure_without_a_word_is_told(tmp_path):
+    path = tmp_path / "98_own.ipynb"
+    bare = new_code_cell("1", metadata={"fmlib": {"figure": "s99-own"}})
+    nbformat.write(new_notebook(cells=[bare]), path)
+    told = gallery.complaints(gallery.figures([path]), [path])
+    assert len(told) == 2 and "s99-own has no alternative text" in told[0]
+    assert "s99-own has no sentence '*The figure: ...*' in the cell below" == told[1]
 
 
 def test_make_figures_stops_at_a_wrong_id(tmp_path, monkeypatch):
@@ -201,7 +216,7 @@ from fmlib import plotting
 plotting.use_style()
 x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
 plotting.scatter(x).plot([-1, 1], [0, 1]);"""
-OWN = {"fmlib": {"figure": "s99-own"}, "mystnb": {"image": {"alt": "A cloud and a line."}}}
+OWN = {"fmlib": {"figure": "s99-own"}, "mystnb": ALT}
 
 
 @pytest.fixture
@@ -255,10 +270,10 @@ def test_a_run_of_the_lesson_stores_the_same_figure_and_no_svg_in_the_notebook(d
     assert "image/svg+xml" not in output.data
 
 
-@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_figure_is_one_picture(count):
     cell = new_code_cell("1", metadata=OWN)
-    with pytest.raises(ValueError, match=f"s99-own: its cell shows {count} SVGs, needs 1"):
+    with pytest.raises(ValueError, match=f"must show one picture, shows 0 as PNG, {count} as SVG"):
         outputs = [new_output("display_data", {"image/svg+xml": "<svg/>"})] * count
         gallery.files(gallery.Figure("s99-own", Path("98_own.ipynb"), 0, cell, ""), outputs)
 

@@ -76,8 +76,18 @@ def figures(paths):
     return found
 
 
+def alt_text(figure):
+    return figure.cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+
+
+def caption(figure):
+    """What the figure shows, by the sentence below it."""
+    found = re.match(r"\*The figures?[:,] (.+?)\*\s*(\n|$)", figure.below)
+    return found[1][0].upper() + found[1][1:] if found else ""
+
+
 def complaints(found, paths):
-    """What is wrong with the ids of the figures found in the notebooks at paths, a line each."""
+    """What is wrong with the figures found in the notebooks at paths, a line each."""
     numbers, wrong = {path.name[:2] for path in paths}, []
     where = {figure.id: figure.path.name for figure in found}
     for name, count in Counter(figure.id for figure in found).items():
@@ -89,6 +99,11 @@ def complaints(found, paths):
     for name, number in LESSON.items():
         if number in numbers and name not in where:
             wrong.append(f"{name} is missing: no cell of lesson {number} carries this id")
+    for figure in found:
+        if not alt_text(figure):
+            wrong.append(f"{figure.id} has no alternative text: see CONTRIBUTING.md")
+        if not caption(figure):
+            wrong.append(f"{figure.id} has no sentence '*The figure: ...*' in the cell below")
     return wrong
 
 
@@ -105,25 +120,20 @@ def smaller(png):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def pictures(outputs, kind="image/png"):
-    """What a cell's outputs show of one kind."""
-    return [output["data"][kind] for output in outputs if kind in output.get("data", {})]
-
-
-def png(outputs):
-    """The bytes of the one PNG among the outputs of a figure's cell."""
-    found = pictures(outputs)
-    if len(found) != 1:
-        raise ValueError(f"a figure's cell shows one picture, this one shows {len(found)}")
-    return base64.b64decode(smaller(found[0]))
+def pngs(outputs):
+    """The PNGs among a cell's outputs, as bytes and as they are stored."""
+    found = [output["data"] for output in outputs if "image/png" in output.get("data", {})]
+    return [base64.b64decode(smaller(data["image/png"])) for data in found]
 
 
 def files(figure, outputs):
     """The figure's files, name -> bytes, from what its cell has shown in a run with SVG."""
-    svg = pictures(outputs, "image/svg+xml")
-    if len(svg) != 1:
-        raise ValueError(f"{figure.id}: its cell shows {len(svg)} SVGs, needs 1")
-    return {f"{figure.id}.png": png(outputs), f"{figure.id}.svg": svg[0].encode()}
+    found = [output["data"] for output in outputs if "image/svg+xml" in output.get("data", {})]
+    if len(pngs(outputs)) != 1 or len(found) != 1:
+        count = f"{len(pngs(outputs))} as PNG, {len(found)} as SVG"
+        raise ValueError(f"{figure.id}: its cell must show one picture, shows {count}")
+    svg = found[0]["image/svg+xml"].encode()
+    return {f"{figure.id}.png": pngs(outputs)[0], f"{figure.id}.svg": svg}
 
 
 def last_frame(png):
@@ -139,7 +149,7 @@ def difference(name, expected, actual, tolerance):
     tolerance: the root mean square (RMS) of the difference of the pixels' values, from 0 to 255.
     """
     DIFFERENT.mkdir(parents=True, exist_ok=True)
-    old, new = DIFFERENT / f"{name}-expected.png", DIFFERENT / f"{name}.png"
+    old, new, diff = (DIFFERENT / f"{name}{end}.png" for end in ("-expected", "", "-failed-diff"))
     last_frame(expected).save(old)
     last_frame(actual).save(new)
     try:
@@ -147,10 +157,10 @@ def difference(name, expected, actual, tolerance):
     except ImageComparisonFailure as error:  # of another size
         return f"{name}: {error}; see {os.path.relpath(new, ROOT)}"
     if found is None:
-        old.unlink()
-        new.unlink()
+        for file in (old, new, diff):
+            file.unlink(missing_ok=True)
         return ""
-    see = os.path.relpath(found["diff"], ROOT)
+    see = os.path.relpath(diff, ROOT)
     return f"{name}: RMS {found['rms']:.2f}, tolerance {tolerance}; see {see}"
 
 
@@ -168,8 +178,7 @@ def changed(place, cell, outputs):
     name = figure_id(cell)
     if not name and "nbval-ignore-output" in cell.metadata.get("tags", []):
         return ""
-    old = [base64.b64decode(data) for data in pictures(cell.outputs)]
-    new = [base64.b64decode(smaller(data)) for data in pictures(outputs)]
+    old, new = pngs(cell.outputs), pngs(outputs)
     if name:
         file = FOLDER / f"{name}.png"
         old = [file.read_bytes()] if file.exists() else []
@@ -200,15 +209,13 @@ are under CC BY 4.0.
 def section(figure):
     """A figure's part of the gallery."""
     name, lesson = figure.id, figure.path
-    alt = figure.cell.metadata["mystnb"]["image"]["alt"]
-    shows = re.match(r"\*The figures?[:,] (.*?)\*\s*(\n|$)", figure.below)[1]
     printed = "".join(o.text for o in figure.cell.outputs if o.output_type == "stream").strip()
     slide = f"Slide {name[1:3]}" if name in LESSON else "On no slide"
     link = f"[lesson {lesson.name[:2]}](../{lesson.relative_to(ROOT).as_posix()})"
     parts = [
         f"## {name}",
-        f"![{alt}]({name}.png)",
-        shows[0].upper() + shows[1:],
+        f"![{alt_text(figure)}]({name}.png)",
+        caption(figure),
         f"```\n{printed}\n```" if printed else "",
         f"{slide} · {link} · [SVG]({name}.svg)",
     ]

@@ -90,6 +90,20 @@ def replace(path, data):
     os.replace(beside, path)
 
 
+def find_figures(only=""):
+    """All figures, or the one whose id is `only`; exits if something is wrong with any of them."""
+    paths = lessons()
+    found = gallery.figures(paths)
+    wrong = gallery.complaints(found, paths)
+    wanted = [figure for figure in found if only in ("", figure.id)]
+    if not wanted:
+        ids = ", ".join(sorted(figure.id for figure in found))
+        wrong.append(f"no cell carries the id {only!r}; there are {ids}")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+    return wanted
+
+
 def store_figure(figure, outputs):
     """Write the files of a figure from the outputs of its cell."""
     for name, data in gallery.files(figure, outputs).items():
@@ -98,8 +112,7 @@ def store_figure(figure, outputs):
 
 def store_gallery():
     """Write figures/README.md from the notebooks as they are on disk."""
-    page = gallery.gallery(gallery.figures(lessons()))
-    replace(gallery.FOLDER / "README.md", page.encode())
+    replace(gallery.FOLDER / "README.md", gallery.gallery(find_figures()).encode())
 
 
 def run_in_place(paths):
@@ -174,20 +187,6 @@ def redraw(wanted):
         print(f"{name:38s} {file:52s} {seconds:6.1f}")
     print(f"{len(rows)} of {len(wanted)} drawn")
     return len(wanted) - len(rows)
-
-
-def find_figures(only):
-    """All figures, or the one whose id is `only`; exits where the ids are not in order."""
-    paths = lessons()
-    found = gallery.figures(paths)
-    wrong = gallery.complaints(found, paths)
-    wanted = [figure for figure in found if only in ("", figure.id)]
-    if not wanted:
-        ids = ", ".join(sorted(figure.id for figure in found))
-        wrong.append(f"no cell carries the id {only!r}; there are {ids}")
-    if wrong:
-        raise SystemExit("\n".join(wrong))
-    return wanted
 
 
 def main():

@@ -198,12 +198,12 @@ def _dopri5(velocity, x_0, times, rtol, atol):
     """Dormand and Prince's adaptive 5(4) pair: states (n + 1, batch, *dims) and evaluations."""
     from torchdiffeq import odeint
 
-    nfe = 0
+    nfe, low, high = 0, times.min(), times.max()
 
     def counted(t, x):
         nonlocal nfe
         nfe += 1
-        return velocity(x, t)
+        return velocity(x, t.clamp(low, high))  # its probe for a first step may look beyond the end
 
     # step_t keeps the solver from stepping over t_end, where velocity may not exist.
     options = {"step_t": times[-1:]}

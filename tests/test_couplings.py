@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from conftest import randn
 from fmlib.couplings import independent, masked, minibatch_ot
@@ -141,6 +142,19 @@ def test_minibatch_ot_is_the_best_of_all_permutations(n, dims):
         x_0, x_1 = randn(n, *dims, seed=seed), randn(n, *dims, seed=seed + 10)
         best = min((x_1[list(p)] for p in permutations(range(n))), key=lambda b: cost(x_0, b))
         assert torch.equal(minibatch_ot(x_0, x_1)[1], best)
+
+
+def test_minibatch_ot_agrees_with_scipys_assignment_solver():
+    x_0, x_1 = randn(300, 2), randn(300, 2, seed=1)
+    _, order = linear_sum_assignment(torch.cdist(x_0, x_1).square().numpy())
+    assert torch.equal(minibatch_ot(x_0, x_1)[1], x_1[order])
+
+
+def test_minibatch_ot_takes_doubled_points_and_empty_batches():
+    x_0, x_1 = randn(40, 2).repeat(3, 1), randn(60, 2, seed=1).repeat(2, 1)
+    a, b = minibatch_ot(x_0, x_1)
+    assert torch.equal(a, x_0) and rows(b) == rows(x_1)
+    assert minibatch_ot(x_0[:0], x_1[:0])[1].shape == (0, 2)
 
 
 def test_minibatch_ot_on_a_line_keeps_the_order():

@@ -68,6 +68,21 @@ def test_dopri5_agrees_with_many_small_steps_and_counts_its_evaluations():
     assert min(calls) >= 0 and max(calls) <= 1  # it never looks beyond the end
 
 
+@pytest.mark.parametrize("start, end", [(0.0, 1.0), (0.2, 0.7), (1.0, 0.0), (0.7, 0.2)])
+def test_dopri5_stays_in_its_interval_though_the_flow_starts_slowly(start, end):
+    """Where the velocity is small at first, the probe for a first step would go far."""
+    calls = []
+
+    def starts_slowly(x, t):
+        calls.append(float(t))
+        return torch.full_like(x, 1e-3 + 20 * abs(float(t) - start) ** 3)
+
+    run = solve(starts_slowly, randn(5, 2), 1, "dopri5", t_start=start, t_end=end)
+    assert min(start, end) <= min(calls) and max(calls) <= max(start, end)
+    way = (1e-3 * abs(end - start) + 5 * abs(end - start) ** 4) * (1 if end > start else -1)
+    torch.testing.assert_close(run.end, randn(5, 2) + way, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "method, evaluations", [("euler", 1), ("midpoint", 2), ("heun", 2), ("rk4", 4)]
 )

@@ -46,8 +46,8 @@ seeds: env ## run the lessons for the seeds 0 to 9, store nothing (ONLY=04 for o
 lint: env ## put code into the project's form, and show what ruff has to say
 	@$(PY) -m ruff format && $(PY) -m ruff check --fix
 
-bench: peers ## measure the speed of fmlib, as ratios (some minutes)
-	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py
+bench: peers ## measure speed, as ratios, and quality at few steps (a quarter of an hour)
+	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py && $(PY) benchmarks/few_steps.py
 
 lock: env ## resolve pyproject.toml into requirements.lock
 	@$(PY) -m venv build/lock

@@ -260,7 +260,7 @@ def pairing(rounds, batches, size, generator):
 
 
 def main():
-    given = start(__doc__, batches=64, pairs=512)
+    given = start(__doc__, batches=128, pairs=256)
     generator = torch.Generator().manual_seed(0)
     check_training()
     check_pairing()

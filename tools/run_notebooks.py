@@ -98,7 +98,7 @@ def find_figures(only=""):
     wanted = [figure for figure in found if only in ("", figure.id)]
     if not wanted:
         ids = ", ".join(sorted(figure.id for figure in found))
-        wrong.append(f"no cell carries the id {only!r}; there are {ids}")
+        wrong.append(f"no figure has the id {only!r}, as in ID=s12-euler; there are {ids}")
     if wrong:
         raise SystemExit("\n".join(wrong))
     return wanted

@@ -121,6 +121,7 @@ def run_in_place(paths):
     for path in paths:
         path.with_name(path.name + ".part").unlink(missing_ok=True)  # of a run that was killed
         total = len(nbformat.read(path, as_version=4).cells)
+        found = gallery.figures([path])
         start = time.perf_counter()
 
         def show(index, name=path.stem, total=total, start=start):
@@ -130,7 +131,7 @@ def run_in_place(paths):
 
         try:
             notebook = execute(path, on_cell=show)
-            for figure in gallery.figures([path]):
+            for figure in found:
                 store_figure(figure, notebook.cells[figure.index].outputs)
             notebook = tidy(notebook)
         except FAILURES as error:

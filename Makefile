@@ -16,7 +16,8 @@ export IPYTHONDIR := $(CURDIR)/.jupyter/ipython
 export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
-.PHONY: help lab test notebooks figures figure seeds lint bench lock clean env peers
+.PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
+    peers grader
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,13 +27,19 @@ lab: env ## open the series in JupyterLab
 	    --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root) \
 	    $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-test: peers ## run everything that CI runs: lint, unit tests, every lesson
+test: peers grader ## run everything that CI runs: lint, unit tests, every lesson and its exercises
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
 	@TQDM_DISABLE=1 FMLIB_SEED=0 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 notebooks: env ## run the lessons again, store their outputs and figures (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py $(ONLY)
+
+exercises: env ## make the learner's notebooks from notebooks/solutions (ONLY=04 for one)
+	@$(PY) tools/exercises.py $(ONLY)
+
+classroom: grader ## lay out nbgrader's course in build/classroom, ready to hand out and to grade
+	@$(PY) tools/exercises.py --classroom $(ONLY)
 
 figures: env ## draw the seminar's figures again, into figures/
 	@$(PY) tools/run_notebooks.py --figures
@@ -61,12 +68,19 @@ clean: ## remove what the other commands made, the environment included
 	@rm -rf .venv .jupyter build .pytest_cache .ruff_cache .hypothesis .coverage
 	@find . \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.part' \) -prune -exec rm -rf {} +
 
+# Install a lock file, $(1), beside what is there, unless .venv/$(2).lock says it is done.
+define install
+	@cmp -s $(1) .venv/$(2).lock || { \
+	    $(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r $(1) && \
+	    cp $(1) .venv/$(2).lock; } || \
+	    { echo "make: $(3) could not be installed: check the network, then run this again" >&2; exit 1; }
+endef
+
 peers: env
-	@cmp -s tests/peers/requirements.lock .venv/peers.lock || { \
-	    $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
-	        -r tests/peers/requirements.lock && \
-	    cp tests/peers/requirements.lock .venv/peers.lock; } || \
-	    { echo "make: the libraries that tests/peers compares with could not be installed: check the network, then run this again" >&2; exit 1; }
+	$(call install,tests/peers/requirements.lock,peers,the libraries that tests/peers compares with)
+
+grader: env
+	$(call install,requirements-classroom.lock,classroom,nbgrader)
 
 env:
 	@mkdir -p .jupyter

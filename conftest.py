@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).with_name("tools")))
 import gallery
 
+collect_ignore_glob = ["notebooks/exercises/*"]  # not solved yet; tests/exercises runs them
 seconds = defaultdict(float)
 
 

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import run_notebooks  # noqa: E402
 
-LESSONS = run_notebooks.lessons()
+LESSONS = [p for p in run_notebooks.lessons() if p.parent.name == "notebooks"]
+SOLUTIONS = run_notebooks.lessons("solutions/")
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"]
 WIDGET = run_notebooks.WIDGET
 
@@ -155,7 +156,7 @@ def no_network(notebook):
 def metadata_is_clean(notebook):
     extra = set(notebook.metadata) - {"kernelspec", "language_info"}
     cells = set().union(*(cell.metadata for cell in notebook.cells))
-    extra |= cells - {"tags", "mystnb", "fmlib"}
+    extra |= cells - {"tags", "mystnb", "fmlib", "nbgrader"}
     return [f"metadata to remove: {extra}"] if extra else []
 
 
@@ -180,6 +181,13 @@ def is_a_lesson(notebook):
     return found
 
 
+def is_a_set_of_exercises(notebook):
+    """It opens as CONTRIBUTING.md says."""
+    opening = notebook.cells[0].source
+    parts = ("**The lesson.**", "**You write**", "**Time**")
+    return [f"the opening has no {part}" for part in parts if part not in opening]
+
+
 CHECKS = [
     executed_in_order,
     no_errors_and_no_warnings,
@@ -194,16 +202,28 @@ CHECKS = [
     no_network,
     metadata_is_clean,
     is_a_lesson,
+    is_a_set_of_exercises,
 ]
+EVERYWHERE = [check for check in CHECKS if check not in (is_a_lesson, is_a_set_of_exercises)]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*EVERYWHERE, is_a_lesson], ids=lambda check: check.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
 def test_lesson(path, check):
     assert check(read(path)) == []
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
+@pytest.mark.parametrize(
+    "check", [*EVERYWHERE, is_a_set_of_exercises], ids=lambda check: check.__name__
+)
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem[:2])
+def test_solutions(path, check):
+    assert check(read(path)) == []
+
+
+@pytest.mark.parametrize(
+    "path", LESSONS + SOLUTIONS, ids=lambda path: f"{path.parent.name}-{path.stem[:2]}"
+)
 def test_lesson_is_small_and_its_links_lead_somewhere(path):
     assert path.stat().st_size < 500_000
     for cell in read(path).cells:
@@ -243,6 +263,7 @@ BAD = {
     no_network: [new_code_cell("!pip install something")],
     metadata_is_clean: [new_code_cell("1", metadata={"vscode": {}})],
     is_a_lesson: [new_markdown_cell("# A title"), new_code_cell("1")],
+    is_a_set_of_exercises: [new_markdown_cell("# A title")],
 }
 
 
@@ -335,6 +356,9 @@ def test_lessons_are_read_in_order_and_by_number():
     assert [p.name[:2] for p in LESSONS] == sorted(p.name[:2] for p in LESSONS)
     assert all(a != b for a, b in pairwise(LESSONS))
     assert [p.name[:2] for p in run_notebooks.lessons("02")] == ["02"]
+    assert run_notebooks.lessons("02")[0] in LESSONS
+    assert [p.name[:2] for p in run_notebooks.lessons("solutions/02")] == ["02"]
+    assert run_notebooks.lessons() == LESSONS + SOLUTIONS
 
 
 def test_a_kernel_that_dies_does_not_stop_the_others(tmp_path, capsys):

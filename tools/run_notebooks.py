@@ -25,10 +25,13 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def lessons(only=""):
-    """The lessons, and the exercises' solutions, in reading order."""
-    folders = (ROOT / "notebooks", ROOT / "notebooks" / "solutions")
-    paths = [p for folder in folders for p in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
-    return [p for p in paths if p.name.startswith(only)]
+    """The lessons, and the exercises' solutions, in reading order.
+
+    only: how their paths in notebooks/ start: "02" is a lesson, "solutions/02" its solutions.
+    """
+    top = ROOT / "notebooks"
+    paths = [p for f in (top, top / "solutions") for p in sorted(f.glob("[0-9][0-9]_*.ipynb"))]
+    return [p for p in paths if p.relative_to(top).as_posix().startswith(only)]
 
 
 def execute(path, seed=0, on_cell=lambda index: None, last=None):
@@ -192,7 +195,7 @@ def redraw(wanted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("only", nargs="?", default="", help="a lesson's number, such as 04")
+    parser.add_argument("only", nargs="?", default="", help="a lesson, such as 04, or solutions/04")
     parser.add_argument("--seeds", metavar="0-9", help="run for these seeds, store nothing")
     parser.add_argument("--figures", metavar="ID", nargs="?", const="", help="store figures only")
     options = parser.parse_args()

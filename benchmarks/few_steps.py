@@ -67,7 +67,7 @@ def methods(generator, steps):
 
     def train(draw, loss=cfm_loss):
         model = MLP(2, width=64, depth=3)
-        fit(loss, model, draw, steps, 1e-2, ema=0.995, generator=generator, progress=False)
+        fit(loss, model, draw, steps, 1e-2, generator=generator, progress=False)
         return model
 
     flow = train(independent_pairs(OT))
@@ -78,7 +78,7 @@ def methods(generator, steps):
     yield "score matching, diffusion", velocity, DIFFUSION
     yield "minibatch OT", train(given_pairs(*transported(generator))), OT
     x_0 = torch.randn(2**15, 2, generator=generator)
-    yield "reflow", train(given_pairs(x_0, solve(flow, x_0, 25, "midpoint", keep="end").end)), OT
+    yield "reflow", train(given_pairs(x_0, solve(flow, x_0, 15, "midpoint", keep="end").end)), OT
 
 
 def score(velocity, path, solver, nfe, generator, floor):

@@ -210,7 +210,8 @@ def main():
         return run_seeds(paths, seeds) > 0
     figures_only = options.figures is not None
     failed = redraw(find_figures(options.figures)) if figures_only else run_in_place(paths)
-    store_gallery()
+    if not options.only.startswith("solutions"):  # no figure is drawn there
+        store_gallery()
     return failed > 0
 
 

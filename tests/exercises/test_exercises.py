@@ -103,7 +103,8 @@ def test_the_lesson_links_to_its_exercises_and_back(path):
     assert f"(../{path.name})" in read(path).cells[0].source
     for cell in read(path).cells:
         if cell.source.startswith("## "):
-            assert re.search(r"^\*Rests on .*\bsections? \d", cell.source, re.M), cell.source
+            link = rf"^\*Rests on \[sections? \d[^]]*\]\(\.\./{path.name}\)"
+            assert re.search(link, cell.source, re.M), cell.source
 
 
 # The learner's copies.

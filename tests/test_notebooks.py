@@ -233,9 +233,23 @@ def test_lesson_is_small_and_its_links_lead_somewhere(path):
             assert link.startswith("http") or (path.parent / link).exists(), link
 
 
-def test_readme_links_every_lesson():
+def test_readme_and_lesson_00_link_every_lesson():
     text = (ROOT / "README.md").read_text()
     assert [p for p in LESSONS if f"(notebooks/{p.name})" not in text] == []
+    text = "\n".join(cell.source for cell in read(LESSONS[0]).cells)
+    assert [p for p in LESSONS[1:] if f"]({p.name})" not in text] == []
+
+
+PAGES = [p for folder in (".", "figures", "book") for p in sorted((ROOT / folder).glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_of_a_page_lead_somewhere(page):
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)  # code is an example
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
+    assert links or page.name != "README.md"
+    wrong = [x for x in links if not x.startswith("http") and not (page.parent / x).exists()]
+    assert wrong == []
 
 
 # The checks can fail.

@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import brentq
 from solved import answers
 
+from fmlib.exercises import CheckFailed
+from fmlib.exercises.lesson_02 import check_colliding_points, check_widening_velocity
 from fmlib.shapes import expand_time
 from fmlib.solvers import midpoint_step, solve
 
@@ -42,6 +45,12 @@ def shear(f, angle=0.0):
     return field
 
 
+def fan(x, t):
+    """Away from the point (5, 0), at speed 1: straight, but not smooth there."""
+    away = x - torch.tensor([5, 0])
+    return away / away.norm(dim=1, keepdim=True)
+
+
 def omega(x):
     return 4 * torch.exp(-0.5 * x.square().sum(1))
 
@@ -72,17 +81,18 @@ OUTER = brentq(lambda r: image(r) - image(1.2), 2, 4)
 
 
 def widening(rate=None, apply=None):
-    rate = rate or (lambda t: (3.25 * t - 1) / ((1 - t) ** 2 + 2.25 * t**2))
+    rate = rate or (lambda t, a: ((a * a + 1) * t - 1) / ((1 - t) ** 2 + (a * t) ** 2))
     apply = apply or (lambda rate, x: expand_time(rate, x) * x)
-    return lambda x, t: apply(rate(t), x)
+    return lambda x, t, a=1.5: apply(rate(t, a), x)
 
 
-def error(method="midpoint", norm=None, end=None, dtype=torch.float64):
+def error(method="midpoint", norm=None, rate=None, end=None, dtype=torch.float64):
     norm = norm or (lambda gap: gap.norm(dim=1).square().mean().sqrt())
+    rate = rate or (lambda c, d_c: d_c / c)
 
     def scaling_error(x, n, c, d_c):
         x = x.to(dtype)
-        got = solve(lambda x, t: d_c(t) / c(t) * x, x, n, method=method).end
+        got = solve(lambda x, t: rate(c(t), d_c(t)) * x, x, n, method=method).end
         return norm(got - (end or c(torch.ones((), dtype=dtype))) * x)
 
     return scaling_error
@@ -104,12 +114,28 @@ RIGHT = {
     "check_order": [
         order_by_lstsq,
         lambda n, e: math.log(e[-2] / e[-1]) / math.log(n[-1] / n[-2]),
+        lambda n, e: np.log(e[-3] / e[-1]) / np.log(n[-1] / n[-3]),
         lambda n, e: torch.tensor(-np.polyfit(np.log(n), np.log(e), 1, w=n**4.0)[0]),
     ],
     "check_straight_field": [
         shear(torch.tanh, 0.7),
         shear(lambda s: s, math.pi / 2),
         lambda x, t: (x.flip(1) + 3) * torch.tensor([1, 0]),
+        lambda x, t: torch.from_numpy(
+            np.cos(x.numpy()) @ np.array([[0, 1], [0, 0]], x.numpy().dtype)
+        ),
+        shear(lambda s: s**2, 2.5),
+        shear(lambda s: s**4),
+        shear(lambda s: s**5, 0.7),
+        shear(lambda s: (2 * s).exp()),
+        shear(lambda s: (3 * s).exp(), 0.7),
+        shear(lambda s: (s**2).exp(), 1.1),
+        shear(lambda s: 100 * s),
+        shear(lambda s: 1e-5 * s.sin(), 0.3),
+        shear(lambda s: 1e6 + s.cos(), 0.8),
+        shear(lambda s: (30 * s).sin(), 0.3),
+        shear(lambda s: (100 * s).tanh()),
+        shear(lambda s: torch.exp(-1 / s.clamp_min(1e-3)), 0.7),  # smooth, 0 on one half
     ],
     "check_euler_det": [det_by_functions, det_in_numpy],
     "check_largest_h": [
@@ -134,11 +160,12 @@ WRONG = {
     "check_midpoint_step": [
         (lambda v, x, t, h: x - h * v(x - h / 2 * v(x, t), t - h / 2), "midpoint-length"),  # sign
         (lambda v, x, t, h: x + v(x + h / 2 * v(x, t), t + h / 2), "midpoint-length"),
-        (lambda v, x, t, h: x + h * v(x, t), "midpoint-time"),  # left end
+        (lambda v, x, t, h: x + h * v(x, t), "midpoint-once"),  # Euler
+        (lambda v, x, t, h: x + h * v(x, t + h / 2), "midpoint-once"),
         (lambda v, x, t, h: x + h * v(x + h / 2 * v(x, t), t), "midpoint-time"),
         (lambda v, x, t, h: x + h * v(x + h / 2 * v(x, t), t + h), "midpoint-time"),  # right end
         (lambda v, x, t, h: x + h * v(x + h * v(x, t), t + h / 2), "midpoint-place"),
-        (lambda v, x, t, h: x + h * v(x, t + h / 2), "midpoint-place"),
+        (lambda v, x, t, h: x + h * v(x + 0 * v(x, t), t + h / 2), "midpoint-place"),
         (thrice, "midpoint-calls"),
         (heun, "midpoint-where"),
         (lambda v, x, t, h: v(x, t)[:, 0], "wrong-shape"),
@@ -149,6 +176,8 @@ WRONG = {
         (lambda n, e: np.polyfit(np.log(n[-3:]), np.log(e[-3:]), 1)[0], "order-sign"),
         (lambda n, e: -np.polyfit(n[-3:], e[-3:], 1)[0], "order-axes"),
         (lambda n, e: -np.polyfit(n[-3:], np.log(e[-3:]), 1)[0], "order-axes"),
+        (lambda n, e: round(order_by_lstsq(n, e)), "order-rounded"),
+        (lambda n, e: order_by_lstsq(n, e).round(2), "order-rounded"),
         (lambda n, e: np.log2(e[-2] / e[-1]), "order-spacing"),
         (lambda n, e: -np.polyfit(np.log(n), np.log(e), 1)[0], "order-where"),
         (lambda n, e: -np.polyfit(np.log(n[:3]), np.log(e[:3]), 1)[0], "order-where"),
@@ -160,7 +189,20 @@ WRONG = {
         (lambda x, t: torch.stack([x[:, 0].sin(), 0 * x[:, 0]], dim=1), "straight-speed"),
         (lambda x, t: torch.stack([-x[:, 1], x[:, 0]], dim=1), "straight-turns"),
         (lambda x, t: x * torch.tensor([1, -1]), "straight-turns"),
-        (shear(torch.sign), "straight-jumps"),
+        (lambda x, t: 1e-8 * torch.stack([-x[:, 1], x[:, 0]], dim=1), "straight-turns"),
+        (fan, "straight-meet"),
+        (
+            lambda x, t: torch.stack([x[:, 0] / (10 + x[:, 1]), x[:, 0] ** 0], dim=1),
+            "straight-meet",
+        ),
+        (shear(torch.sign), "straight-rough"),
+        (shear(torch.floor, 0.7), "straight-rough"),
+        (shear(torch.abs), "straight-rough"),
+        (shear(torch.relu), "straight-rough"),
+        (shear(lambda s: s.abs().sqrt(), 0.7), "straight-rough"),
+        (shear(lambda s: (s - 0.777).abs(), 0.7), "straight-rough"),
+        (shear(lambda s: (3 * s).exp() + s.abs()), "straight-rough"),
+        (shear(lambda s: 1000 * s + s.abs(), 0.3), "straight-rough"),
     ],
     "check_euler_det": [
         (lambda x, h: (h * omega(x)) ** 2 * (1 - x.square().sum(1)), "det-no-step"),
@@ -183,6 +225,7 @@ WRONG = {
         (lambda: pair(1.2), "collide-same"),
         (lambda: torch.eye(2), "collide-circle"),
         (lambda: pair(2.0), "collide-radius"),
+        (lambda: pair(OUTER).mul(1e3).round().div(1e3), "collide-radius"),  # three digits
         (lambda: pair(OUTER, turn=0.0), "collide-angle"),
         (lambda: pair(OUTER, turn=-1.0), "collide-angle"),  # turned the wrong way
         (lambda: torch.tensor([1.2, OUTER]), "wrong-shape"),  # the radii only
@@ -190,11 +233,15 @@ WRONG = {
     "check_widening_velocity": [
         (widening(apply=lambda rate, x: rate * x), "rows-pair"),  # the bug
         (widening(apply=lambda rate, x: rate.mean() * x), "rows-pair"),
-        (widening(rate=lambda t: (1 - 3.25 * t) / ((1 - t) ** 2 + (1.5 * t) ** 2)), "rows-formula"),
         (
-            widening(rate=lambda t: (3.25 * t - 1) / ((1 - t) ** 2 + 2.25 * t**2) ** 0.5),
+            widening(rate=lambda t, a: (1 - (a**2 + 1) * t) / ((1 - t) ** 2 + (a * t) ** 2)),
             "rows-formula",
         ),
+        (
+            widening(rate=lambda t, a: (3.25 * t - 1) / ((1 - t) ** 2 + 2.25 * t**2) ** 0.5),
+            "rows-formula",
+        ),
+        (widening(rate=lambda t, a: (3.25 * t - 1) / ((1 - t) ** 2 + 2.25 * t**2)), "rows-a"),
         (widening(apply=lambda rate, x: rate[:, None] * x), "raises"),  # one time for all
     ],
     "check_prediction": [
@@ -205,9 +252,17 @@ WRONG = {
     ],
     "check_scaling_error": [
         (error("euler"), "error-method"),
-        (error("heun"), "error-norm"),
+        (error("heun"), "error-parts"),
+        (error("rk4"), "error-parts"),
+        (error(rate=lambda c, d_c: d_c), "error-parts"),
+        (error(end=1), "error-parts"),
+        (error("heun", norm=lambda gap: gap.norm()), "error-parts"),
         (error(norm=lambda gap: gap.mean()), "error-norm"),
         (error(norm=lambda gap: gap.square().mean().sqrt()), "error-norm"),
+        (error(norm=lambda gap: gap.square().sum(1).mean()), "error-norm"),  # no root
+        (error(norm=lambda gap: gap.norm(dim=1).mean()), "error-norm"),
+        (error(norm=lambda gap: gap.norm()), "error-norm"),
+        (error(norm=lambda gap: gap.abs().max()), "error-norm"),
         (error(end=1.5), "error-flow"),
         (error(dtype=torch.float32), "error-precision"),
         (error(norm=lambda gap: gap.norm(dim=1)), "wrong-type"),
@@ -215,3 +270,13 @@ WRONG = {
 }
 
 test_right, test_wrong, test_there_are_enough_of_both = answers("02", RIGHT, WRONG)
+
+
+def test_an_error_says_which_shape_of_t_it_was():
+    with pytest.raises(CheckFailed, match=r"^✗ with t of shape \(\), .* raised IndexError"):
+        check_widening_velocity(widening(apply=lambda rate, x: rate[:, None] * x))
+
+
+def test_small_differences_are_shown():
+    with pytest.raises(CheckFailed, match=r"which differ by 0\.000\d"):
+        check_colliding_points(lambda: pair(OUTER + 5e-4))

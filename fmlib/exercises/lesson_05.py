@@ -1,6 +1,6 @@
 """Checks of the exercises on lesson 05: couplings, paths, and what a prediction means."""
 
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ HINTS = Hints(
         "Put what you find back into both.",
         "v-constant": "is the rate at which alpha and sigma change the same at every t, on every "
         "path?",
+        "v-ends": "which of alpha and sigma is 0 there, and does your formula divide by it, openly "
+        "or behind a clamp?",
         "factor-end": "to get the noise out of the score, do you multiply by sigma or divide? And "
         "what does (5.5) multiply by?",
         "factor-sign": "the noise points away from the data. Which way does the score point?",
@@ -29,6 +31,11 @@ HINTS = Hints(
         "pair-once": "count how often each row of x_0 and x_1 comes back. Which line decides that?",
         "pair-cost": "is it the sum of the squares in (5.1) that is smallest, and are row i of the "
         "first and row i of the second result one pair?",
+        "missed-share": "a part of the n points, between none and all of them, not how many.",
+        "missed-come": "is it the points left out that you count, or those that come back?",
+        "missed-small": "does your number depend on n? Take two points and list by hand what two "
+        "draws can be.",
+        "missed-formula": "follow one point. It may be missed by one draw and come in another.",
         "share-range": "0 means no part of the way, 1 all of it.",
         "length-unpaired": "which points do you measure between, those that you drew or those that "
         "pair returned?",
@@ -93,12 +100,19 @@ def check_velocity_from_v(velocity_from_v):
         got, u, _ = both(path, time)
         found = f"on {type(path).__name__} at t = {time:g} the velocity is {u[0, 0]:.3f}"
         expect(gap(got, u) < 1e-9, "v-constant", f"{found}, got {got[0, 0]:.3f}")
+    path, v = Cosine(), points(20, 2, seed=1)  # any v: at t = 1 that of the target is 0
     for time in (0.0, 1.0):
-        got, u, _ = both(Cosine(), time)
-        found = f"on the cosine path at t = {time:g} the velocity is {u[0, 0]:.3f}"
-        expect(gap(got, u) < 1e-6, "v-formula", f"{found}, got {got[0, 0]:.3f}")
+        t = _t(time)
+        at = f"on the cosine path at t = {time:g}"
+        got = run(velocity_from_v, x, v, t, path)
+        finite = not isinstance(got, torch.Tensor) or bool(got.isfinite().all())
+        expect(finite, "v-ends", f"{at} some of the numbers returned are NaN or infinite")
+        got = run(velocity_from_v, x, v, t, path, like=x)
+        u = (path.alpha(t) * path.d_sigma(t) - path.sigma(t) * path.d_alpha(t)) * v
+        found = f"{at}, for v = {v[0, 0]:.3f}, the velocity is {u[0, 0]:.3f}, got {got[0, 0]:.3f}"
+        expect(gap(got, u) < 1e-6, "v-ends", found)
     run(velocity_from_v, x.float(), v.float(), torch.tensor(0.5), Cosine(), like=x.float())
-    return "velocity_from_v: exact on Cosine, VP and LinearVP, and finite where alpha or sigma is 0"
+    return "velocity_from_v: exact on Cosine, VP and LinearVP, also where alpha or sigma is 0"
 
 
 @check
@@ -122,11 +136,13 @@ def check_score_factor(score_factor):
         expect(gap(rest - c * score, u) > 1e-6, "factor-sign", found)
         expect(gap(rest + c * score, u) < 1e-6, "factor-formula", found)
     first, last = (float(run(score_factor, _t([at]), VP())) for at in (0.0, 0.999))
+    early = float(run(score_factor, _t([0.001]), CondOT()))
     one = torch.tensor(0.5)
     run(score_factor, one, CondOT(), like=one)
     return (
-        "score_factor: velocity and score of three paths agree; on VP it stays finite, from "
-        f"{first:.2g} at t = 0 to {last:.2g} near 1"
+        "score_factor: velocity and score of three paths agree; on CondOT it is "
+        f"{early:.0f} at t = 0.001 and {got:.2g} at 0.999, on VP {first:.2g} at 0 and {last:.2g} "
+        "at 0.999"
     )
 
 
@@ -168,6 +184,34 @@ def check_pair_by_plan(pair_by_plan):
 
 
 @check
+def check_missed_share(missed_share):
+    """missed_share(n) -> a number: the mean share of n points that n draws with repeats miss."""
+    value = run(missed_share, 5, like=float)
+    expect(0 <= value <= 1, "missed-share", f"of 5 points a share of {value:.3f} is not possible")
+    for n in range(2, 6):
+        value = run(missed_share, n, like=float)
+        draws = list(product(range(n), repeat=n))  # all of them, equally likely
+        exact = sum(n - len(set(draw)) for draw in draws) / (n * len(draws))
+        found = f"of {n} points the {len(draws)} possible batches miss {exact:.4f} on average"
+        found = f"{found}, got {value:.4f}"
+        expect(abs(value - (1 - exact)) > 1e-9, "missed-come", found)
+        same = abs(value - run(missed_share, 2 * n, like=float)) < 1e-9
+        expect(not same, "missed-small", found)
+        expect(abs(value - exact) < 1e-9, "missed-formula", found)
+    told = []
+    for n in (16, 256):
+        value, exact = run(missed_share, n, like=float), 1.0
+        for _ in range(n):  # draw by draw
+            exact -= exact / n
+        found = f"of {n} points {exact:.4f} are missed on average, got {value:.4f}"
+        expect(abs(value - exact) < 1e-9, "missed-formula", found)
+        told.append(f"{value:.3f} of {n} points")
+    return (
+        f"missed_share: one call misses {' and '.join(told)}; up to n = 5 every batch was counted"
+    )
+
+
+@check
 def check_share(share):
     """share() -> a number."""
     value = run(share, like=float)
@@ -201,11 +245,13 @@ def _pool(x):
 def check_mean_square(mean_square):
     """mean_square(pair, draw_noise, draw_data, n, repeats) -> a number."""
     n, repeats = 5, 4
-    x_0, x_1 = points(n * repeats, 2), points(n * repeats, 2, seed=1)
+    x_0, x_1 = points(n * repeats, 3), points(n * repeats, 3, seed=1)
     batches = list(zip(x_0.split(n), x_1.split(n), strict=True))
     best = [_square(*_shortest(*batch)) for batch in batches]
     value = run(mean_square, _shortest, _pool(x_0), _pool(x_1), n, repeats, like=float)
-    found = f"for 4 batches of 5 pairs it is {np.mean(best):.4f}, got {value:.4f}"
+    found = (
+        f"for 4 batches of 5 pairs in three dimensions it is {np.mean(best):.4f}, got {value:.4f}"
+    )
 
     def unlike(name, *others):
         for other in others:
@@ -220,15 +266,19 @@ def check_mean_square(mean_square):
     unlike("length-square", roots.mean(), np.mean(best) ** 0.5, np.mean(np.sqrt(best)))
     expect(abs(value - np.mean(best)) < 1e-9, "length-mean", found)
     generator = torch.Generator().manual_seed(0)
-    noise = points(4096, 2, dtype=torch.float32)
-    moons = two_moons(4096, generator=generator)
+    noise = points(8192, 2, dtype=torch.float32)
+    moons = two_moons(8192, generator=generator)
     sizes = {}
     for n in (1, 16, 256):
-        total = 1024 if n == 1 else 4096
+        total = 4096 if n == 1 else 8192
         pools = _pool(noise), _pool(moons)
         sizes[n] = run(mean_square, _shortest, *pools, n, total // n, like=float)
-    told = ", ".join(f"{value:.1f} at n = {n}" for n, value in sizes.items())
-    return f"mean_square: each batch is paired by itself; on the two moons {told}"
+    told = ", ".join(f"{value:.2f} at n = {n}" for n, value in sizes.items())
+    fallen = (sizes[1] - sizes[16]) / (sizes[1] - sizes[256])
+    return (
+        f"mean_square: each batch is paired by itself; on the two moons {told}, so that at 16 the "
+        f"share is {fallen:.2f}"
+    )
 
 
 @check

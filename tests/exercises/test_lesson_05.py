@@ -35,6 +35,20 @@ def through_noise(x, v, t, path):  # divides by alpha
     return convert(path.sigma(t) * x + path.alpha(t) * v, x, t, path, "noise", "velocity")
 
 
+def turn(path, t):
+    return path.alpha(t) * path.d_sigma(t) - path.sigma(t) * path.d_alpha(t)
+
+
+def wrong_at(end, wrong):
+    """The right answer but for one end of time."""
+    return lambda x, v, t, path: wrong(v) if t == end else turn(path, t) * v
+
+
+def by_sigma(guard):
+    """u = -(d_alpha / sigma) v, right but where sigma is 0."""
+    return lambda x, v, t, path: guard(path.d_alpha(t), path.sigma(t), v)
+
+
 def of(formula):
     """c_t by a formula in alpha, sigma and their derivatives."""
     return lambda t, path: formula(path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t))
@@ -70,6 +84,13 @@ def drawn(replacement):
 def by_columns(x_0, x_1, generator=None):
     rows, columns = assigned(x_1, x_0)
     return [x_0[columns], x_1[rows]]
+
+
+def missed_by_hand(n):
+    missed = 1.0
+    for _ in range(n):
+        missed *= (n - 1) / n
+    return missed
 
 
 def lengths(n_of=lambda n: n, own=False, of=None, mean=None, pairs=None):
@@ -234,6 +255,12 @@ RIGHT = {
         lambda x_0, x_1, generator: (x_0, x_1[assigned(x_0, x_1)[1]]),
         lambda x_0, x_1, generator: minibatch_ot(x_0, x_1),
     ],
+    "check_missed_share": [
+        lambda n: (1 - 1 / n) ** n,
+        missed_by_hand,
+        lambda n: math.exp(n * math.log1p(-1 / n)),
+        lambda n: torch.tensor(1 - 1 / n, dtype=torch.float64) ** n,
+    ],
     "check_share": [lambda: 0.9, lambda: torch.tensor(0.0)],
     "check_mean_square": [chunked, in_numpy, lengths()],
     "check_still_path": [
@@ -262,12 +289,18 @@ WRONG = {
             from_v(lambda x, v, a, s: s * x - a * v, lambda x, v, a, s: a * x + s * v),
             "v-sign",
         ),
+        (wrong_at(1, lambda v: 17 * v), "v-ends"),
+        (wrong_at(1, lambda v: 0 * v), "v-ends"),
+        (wrong_at(0, lambda v: 0 * v), "v-ends"),
+        (by_sigma(lambda da, s, v: torch.nan_to_num(-da / s * v)), "v-ends"),
+        (by_sigma(lambda da, s, v: -da / s.clamp(min=1e-5) * v), "v-ends"),
+        (by_sigma(lambda da, s, v: -da / s * v), "v-ends"),  # 0 / 0
         (through_noise, "raises"),  # alpha_0 = 0
         (
             from_v(
                 lambda x, v, a, s: (x - a * (a * x - s * v)) / s, lambda x, v, a, s: a * x - s * v
             ),
-            "not-finite",  # divides by sigma_1 = 0
+            "v-ends",  # divides by sigma_1 = 0
         ),
     ],
     "check_score_factor": [
@@ -290,6 +323,16 @@ WRONG = {
         (lambda x_0, x_1, g: x_1[assigned(x_0, x_1)[1]], "pair-two"),
         (lambda x_0, x_1, g: (x_0, plan(x_0, x_1).argmax(1)), "pair-two"),  # the indices
     ],
+    "check_missed_share": [
+        (lambda n: n * (1 - 1 / n) ** n, "missed-share"),  # how many
+        (lambda n: 1 - (1 - 1 / n) ** n, "missed-come"),
+        (lambda n: math.exp(-1), "missed-small"),  # the limit
+        (lambda n: 0.5, "missed-small"),
+        (lambda n: 1 - 1 / n, "missed-formula"),  # by one draw
+        (lambda n: (1 - 1 / n) ** (n - 1), "missed-formula"),
+        (lambda n: (1 - 1 / n**2) ** n, "missed-formula"),  # one entry of the n^2
+        (lambda n: 1 / n, "missed-formula"),
+    ],
     "check_share": [
         (lambda: -0.5, "share-range"),
         (lambda: 85, "share-range"),
@@ -306,7 +349,9 @@ WRONG = {
         (lengths(mean=lambda values: sum(v.mean() for v in values)), "length-repeats"),
         (lengths(of=lambda a, b: (a - b).norm(dim=1)), "length-square"),
         (lengths(mean=lambda values: torch.cat(values).mean().sqrt()), "length-square"),
-        (lengths(of=lambda a, b: (a - b).square()), "length-mean"),  # over both coordinates
+        (lengths(of=lambda a, b: (a - b).square()), "length-mean"),  # over the coordinates too
+        (lengths(of=lambda a, b: 2 * (a - b).square().mean(1)), "length-mean"),  # in the plane
+        (lengths(of=lambda a, b: (a - b)[:, :2].square().sum(1)), "length-mean"),
         (lengths(mean=lambda values: sum(v.sum() for v in values)), "length-mean"),
         (lengths(mean=torch.cat), "wrong-type"),
     ],

@@ -50,13 +50,15 @@ def deterministic(y, epsilon, a_k, a_j, z):
     return (a_j / a_k).sqrt() * (y - (1 - a_k).sqrt() * epsilon) + (1 - a_j).sqrt() * epsilon
 
 
-def walk(order=lambda steps: steps, last=1.0, ask=None, source=None, move=step_by_ddim):
+def walk(
+    order=lambda steps: steps, last=1.0, ask=None, source=None, move=step_by_ddim, times=CHAIN.time
+):
     def walk(epsilon, y, steps, generator):
         steps = order(list(steps))
         for k, j in zip(steps, [*steps[1:], None], strict=True):
             z = torch.randn(y.shape, generator=(source or (lambda g: g))(generator), dtype=y.dtype)
             a_j = torch.tensor(last).double() if j is None else SIGNAL[j]
-            y = move(y, epsilon(y, CHAIN.time[ask(k) if ask else k]), SIGNAL[k], a_j, z)
+            y = move(y, epsilon(y, times[ask(k) if ask else k]), SIGNAL[k], a_j, z)
         return y
 
     return walk
@@ -93,6 +95,14 @@ def walk_in_short_steps(epsilon, y, steps, generator):
     return y
 
 
+def walk_one_down(epsilon, y, steps, generator):
+    """As short, and without an end."""
+    for k in steps:
+        z = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+        y = step_by_ddim(y, epsilon(y, CHAIN.time[k]), SIGNAL[k], SIGNAL[k - 1], z)
+    return y
+
+
 # 2. and 5. The velocity from the score, and the fresh noise.
 
 
@@ -114,8 +124,20 @@ def velocity(scale=1, sign=1, weight=lambda a, s, da, ds: s * (da / a * s - ds))
     return velocity_from_score
 
 
-def rho(a_k, a_j, eta=1.0):
-    return eta * torch.sqrt((1 - a_j) / (1 - a_k) * (1 - a_k / a_j))
+def rho(a_k, a_j, share=1.0):
+    """The lesson's formula at eta = 1, which is share = 1."""
+    return torch.sqrt((1 - a_j) / (1 - a_k) * (1 - a_k / a_j))
+
+
+def rho_of_share(a_k, a_j, share):
+    factor = share * torch.sqrt(a_k / a_j) * (1 - a_j) / torch.sqrt(1 - a_k)  # of epsilon
+    return torch.sqrt((1 - a_j - factor**2).clamp(min=0))
+
+
+def rho_by_numpy(a_k, a_j, share):
+    k, j = float(a_k), float(a_j)
+    chain = (1 - j) * (j - k) / (j * (1 - k))
+    return np.sqrt(share**2 * chain + (1 - share**2) * (1 - j))
 
 
 # 3. The step with noise.
@@ -128,6 +150,26 @@ def noisy(amount=None, drift=None, when=0.0):
     def noisy_step(velocity, score, g, x, t, h, z):
         strength = g(t + when * h)
         return x + h * drift(velocity(x, t), score(x, t), strength) + amount(strength, h) * z
+
+    return noisy_step
+
+
+def noisy_in_float32(velocity, score, g, x, t, h, z):
+    """The square root of h in a tensor of float32."""
+    drift = velocity(x, t) + 0.5 * g(t) ** 2 * score(x, t)
+    return x + h * drift + g(t) * torch.sqrt(torch.as_tensor(h)) * z
+
+
+def noisy_astray(first="score", late=0.0):
+    """Score and velocity asked after the velocity's step, after the noise, or late."""
+
+    def noisy_step(velocity, score, g, x, t, h, z):
+        noise = g(t) * h**0.5 * z
+        if first == "noise":
+            x, noise = x + noise, 0
+        u = h * velocity(x, t)
+        s = score(x + u if first == "velocity" else x, t + late * h)
+        return x + u + 0.5 * h * g(t) ** 2 * s + noise
 
     return noisy_step
 
@@ -160,6 +202,16 @@ def spread(
             r = 0.5 * rate * (1 - sign * f / v) - 0.5 * strength * rate * g / v
             variance = grow(r, h) * variance + noise(strength, rate, h)
         return end(variance)
+
+    return end_spread
+
+
+def spread_late(share):
+    """The rate of the middle of the step, or of its end."""
+
+    def end_spread(spoil, strength, b, n_steps):
+        beta = lambda t: 0.1 + 19.9 * (1 - t - share / n_steps)  # noqa: E731
+        return spread(beta=beta)(spoil, strength, b, n_steps)
 
     return end_spread
 
@@ -207,10 +259,10 @@ RIGHT = {
     "check_walk": [walk(), walk_by_fmlib, walk(move=step_by_bayes)],
     "check_velocity_from_score": [velocity_by_convert, velocity_by_parts, velocity()],
     "check_fresh_noise": [
-        rho,
-        lambda a_k, a_j: np.sqrt(float((1 - a_j) * (a_j - a_k) / (a_j * (1 - a_k)))),
+        rho_of_share,
+        rho_by_numpy,
     ],
-    "check_noisy_step": [noisy(), noisy_in_one],
+    "check_noisy_step": [noisy(), noisy_in_one, noisy_in_float32],
     "check_clock": [
         lambda ratio, b: torch.hypot(ratio, torch.full_like(ratio, b)),
         lambda ratio, b: 3 - 2 * (b * b + ratio * ratio) ** 0.5,
@@ -245,6 +297,7 @@ WRONG = {
     ],
     "check_walk": [
         (walk(order=lambda steps: steps[::-1], move=deterministic), "walk-order"),
+        (walk(times=range(1000)), "walk-clock"),  # k itself
         (walk(ask=lambda k: k - 1), "walk-times"),  # off by one
         (walk(order=lambda steps: steps[:-1]), "walk-times"),
         (walk(last=float(SIGNAL[0])), "walk-end"),  # stops at k = 0
@@ -253,7 +306,9 @@ WRONG = {
         (walk(source=lambda g: torch.Generator().manual_seed(0)), "walk-generator"),
         (walk(move=lambda y, e, a_k, a_j, z: deterministic(y, e, a_k, a_j, z)), "walk-generator"),
         (walk_with_one_z, "walk-spread"),
-        (walk_in_short_steps, "walk-spread"),
+        (walk(move=step(spread=lambda tilde, b: tilde)), "walk-spread"),
+        (walk_in_short_steps, "walk-next"),
+        (walk_one_down, "walk-next"),
     ],
     "check_velocity_from_score": [
         (velocity(scale=-1), "score-scale"),  # the derivative at its own argument
@@ -267,16 +322,19 @@ WRONG = {
         (velocity(weight=lambda a, s, da, ds: da / a * (2 - a**2 - s**2)), "score-exact"),
     ],
     "check_fresh_noise": [
-        (lambda a_k, a_j: rho(a_k, a_j) ** 2, "rho-root"),
-        (lambda a_k, a_j: -rho(a_k, a_j), "rho-range"),
-        (lambda a_k, a_j: 1.0, "rho-range"),
-        (lambda a_k, a_j: torch.sqrt((1 - a_k / a_j) * (1 - a_j)), "rho-pair"),
-        (lambda a_k, a_j: 0.0, "rho-pair"),  # DDIM
-        (lambda a_k, a_j: rho(a_k, a_j, 0.5), "rho-pair"),
-        (lambda a_k, a_j: min(1 - a_k / a_j, 1 - a_j) ** 0.5 * 0.5, "rho-pair"),
-        (lambda a_k, a_j: (1 - a_j).sqrt(), "rho-no-step"),
-        (lambda a_k, a_j: (a_j > 0.9999) * 1e-4 + 0 * a_k, "rho-data"),
-        (lambda a_k, a_j: torch.stack([a_k, a_j]), "wrong-type"),
+        (lambda a_k, a_j, share: rho(a_k, a_j) ** 2, "rho-root"),
+        (lambda a_k, a_j, share: -rho(a_k, a_j), "rho-sign"),
+        (lambda a_k, a_j, share: 1.0, "rho-range"),
+        (lambda a_k, a_j, share: torch.sqrt((1 - a_k / a_j) * (1 - a_j)), "rho-pair"),
+        (lambda a_k, a_j, share: 0.0, "rho-pair"),  # DDIM
+        (lambda a_k, a_j, share: 0.5 * rho(a_k, a_j), "rho-pair"),
+        (lambda a_k, a_j, share: min(1 - a_k / a_j, 1 - a_j) ** 0.5 * 0.5, "rho-pair"),
+        (lambda a_k, a_j, share: (1 - a_j).sqrt(), "rho-no-step"),
+        (lambda a_k, a_j, share: (a_j > 0.9999) * 1e-4 + 0 * a_k, "rho-data"),
+        (rho, "rho-share"),  # the lesson's formula
+        (lambda a_k, a_j, share: share * rho(a_k, a_j), "rho-share"),
+        (lambda a_k, a_j, share: rho_of_share(a_k, a_j, share**0.5), "rho-share"),
+        (lambda a_k, a_j, share: torch.stack([a_k, a_j]), "wrong-type"),
     ],
     "check_noisy_step": [
         (lambda u, s, g, x, t, h, z: x + g(t) * h**0.5 * z, "noise-flow"),
@@ -290,6 +348,9 @@ WRONG = {
         (noisy(drift=lambda u, s, g: u + g**2 * s), "noise-drift"),
         (noisy(drift=lambda u, s, g: u + 0.5 * g * s), "noise-drift"),
         (noisy(when=1.0), "noise-time"),  # right end
+        (noisy_astray(late=1.0), "noise-start"),
+        (noisy_astray("velocity"), "noise-start"),
+        (noisy_astray("noise"), "noise-start"),
     ],
     "check_clock": [
         (lambda ratio, b: torch.ones_like(ratio), "clock-runs"),
@@ -332,7 +393,10 @@ WRONG = {
         (spread(network=lambda f, c: (f, 1)), "spread-both"),
         (spread(beta=lambda t: 0.1 + 19.9 * t), "spread-when"),
         (spread(clock=lambda t: 1 - t), "spread-when"),
+        (spread(grow=lambda r, h: 1 + 2 * h * r), "spread-square"),
         (spread(n=1000), "spread-steps"),
+        (spread_late(0.5), "spread-start"),
+        (spread_late(1.0), "spread-start"),
         (lambda spoil, c, b, n: torch.ones(2), "wrong-type"),
     ],
     "check_worse_with_noise": [

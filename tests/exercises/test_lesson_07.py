@@ -86,6 +86,15 @@ def power_by_hand(s):
     return p[(speed**2 / (1 + (s * s - 1) * angle.sin() ** 2)).mean(1).argmin(), 0]
 
 
+def power_through_nan(s):  # at t = 0 the rate is infinite for p < 1
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    p = torch.linspace(0.5, 2, 151, dtype=torch.float64)[:, None]
+    angle = math.pi / 2 * t**p
+    speed = (s * s - 1) * angle.sin() * angle.cos() * math.pi / 2 * p * t ** (p - 1)
+    S = (speed**2 / (1 + (s * s - 1) * angle.sin() ** 2)).mean(1)
+    return float(p[np.argmin(S.numpy()), 0])
+
+
 def clock_by_arctan(t, s):  # tan^2 = (m^2 - 1) / (s^2 - m^2)
     m = 1 + (s - 1) * t
     return torch.atan2(((m**2 - 1) * (s - 1)).sqrt(), ((s**2 - m**2) * (s - 1)).sqrt())
@@ -143,6 +152,19 @@ def times_by_walking(t, bend, n):  # as long as the sum of h sqrt(bend) is below
         while gone >= total * len(at) / n * (1 + 1e-12) and len(at) < n:
             at.append(b - (gone - total * len(at) / n) / c)
     return torch.tensor([*at[:n], 1.0], dtype=t.dtype)
+
+
+def times_by_marching(t, bend, n):  # each miss taken with the acceleration at the step's start
+    t_, bend_ = t.numpy(), bend.numpy()
+
+    def march(miss):
+        at = [0.0]
+        for _ in range(n):
+            at.append(at[-1] + math.sqrt(miss / np.interp(at[-1], t_, bend_)))
+        return at
+
+    miss = brentq(lambda miss: march(miss)[-1] - 1, 1e-9, 1e6, xtol=1e-14)
+    return torch.tensor([*march(miss)[:-1], 1.0], dtype=t.dtype)
 
 
 def loop(step=lambda a, b, n, span: b - a, time=lambda a, b: a, keep=False):
@@ -215,7 +237,7 @@ RIGHT = {
         corrected(),
         corrected_as_a_mean,
     ],
-    "check_step_times": [times(), times_by_search, times_by_walking],
+    "check_step_times": [times(), times_by_search, times_by_walking, times_by_marching],
     "check_euler_at": [(answer, times()) for answer in (loop(), loop_by_solve, recursion)],
     "check_paired_S": [S_by_quad, S_by_angle],
     "check_predicted_fall": [lambda: 30, lambda: torch.tensor(10.0)],
@@ -255,6 +277,15 @@ WRONG = {
             ),
             "straight-square",
         ),
+        (straight(mean=lambda off, d, h: (h * off).mean() / d.square().mean()), "straight-sum"),
+        (straight(mean=lambda off, d, h: (h * off).sum() / d.square().mean()), "straight-sum"),
+        (
+            straight(
+                off=lambda speed, d: (speed - d).norm(dim=2),
+                mean=lambda off, d, h: weighted(off, h).square().mean() / d.square().sum(1).mean(),
+            ),
+            "straight-sum",
+        ),
         (
             straight(mean=lambda off, d, h: (weighted(off, h) / d.square().sum(1)).mean()),
             "straight-mean",
@@ -264,6 +295,8 @@ WRONG = {
         (lambda s: 1.0, "power-small"),  # the lesson's
         (lambda s: 0.5, "power-small"),
         (lambda s: -1.0, "power-small"),
+        (power_through_nan, "power-small"),
+        (lambda s: 1.04, "power-small"),  # off by 0.025 at s = 4
         (lambda s: 2.0, "power-large"),
         (lambda s: 1.07, "power-large"),  # the best at s = 4, at every s
         (lambda s: torch.linspace(0.5, 2, 4), "wrong-type"),

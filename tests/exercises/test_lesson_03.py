@@ -32,6 +32,15 @@ def by_rows_of_the_transpose(x, x_1, t):
     return by_columns(x.T, x_1.T, t).T
 
 
+def bend_by_differences(x, x_1, t, h=1e-4):
+    def walk(angle):
+        return angle.sin() * x_1 + angle.cos() * start
+
+    angle = HALF_PI * expand_time(t, x)
+    start = (x - angle.sin() * x_1) / angle.cos()
+    return (walk(angle + HALF_PI * h) - walk(angle - HALF_PI * h)) / (2 * h)
+
+
 def bend_by_mean_time(x, x_1, t):
     return by_columns(x, x_1, t.mean())
 
@@ -61,6 +70,11 @@ def gaussian_by_scale(x, t, m, a):
     """The flow is t m + sqrt(v) x_0: differentiate it."""
     s = math.hypot(t * a, 1 - t)
     return m + (t * a * a - 1 + t) / s * ((x - t * m) / s)
+
+
+def gaussian_with_a_float32_constant(x, t, m, a):
+    v = torch.tensor((1 - t) ** 2 + a * a * t * t)
+    return m + (t * a**2 - (1 - t)) / v * (x - t * m)
 
 
 def gaussian_by_mean(mean):
@@ -163,7 +177,7 @@ def to_the_other_side(x, t, a):
     return -(1 + a) * x / (1 - t - a * t)
 
 
-def growing(method="euler", norm=None, ends=None, swirl=None):
+def growing(method="euler", norm=None, ends=None, swirl=None, t_end=1.0):
     norm = norm or (lambda x: x.square().sum(1).mean().sqrt())
     ends = ends or (lambda x, a: norm(a * x))
     swirl = swirl or (lambda x, v: x / v)
@@ -174,9 +188,14 @@ def growing(method="euler", norm=None, ends=None, swirl=None):
             s = swirl(x, v)
             return ((a**2 + 1) * t - 1) / v * x + c * torch.stack([s[:, 1], -s[:, 0]], dim=1)
 
-        return norm(solve(velocity, x, n, method=method).end) / ends(x, a)
+        return norm(solve(velocity, x, n, method=method, t_end=t_end).end) / ends(x, a)
 
     return growth
+
+
+def growing_size(x, n, a):
+    """The size of the cloud that Euler carries without a swirl, in place of the exact one."""
+    return growing(ends=lambda x, a: 1.0)(x, n, 0.0, a)
 
 
 def growth_by_complex_numbers(x, n, c, a):
@@ -191,6 +210,7 @@ def growth_by_complex_numbers(x, n, c, a):
 RIGHT = {
     "check_cosine_velocity": [
         by_rows_of_the_transpose,
+        lambda x, x_1, t: bend_by_differences(x.double(), x_1.double(), t.double()).to(x),
         lambda x, x_1, t: Cosine().conditional_velocity(x, x_1, t),
         on_the_bend(lambda x, x_1, s, c: HALF_PI * (x_1 - s * x) / c),
         on_the_bend(lambda x, x_1, s, c: HALF_PI * (c * x_1 - s / c * (x - s * x_1))),
@@ -203,6 +223,7 @@ RIGHT = {
     "check_gaussian_velocity": [
         gaussian_by_quadrature,
         gaussian_by_scale,
+        gaussian_with_a_float32_constant,
         gaussian_by_mean(lambda x, t, m, a, v: m + t * a**2 / v * (x - t * m)),
         gaussian_by_mean(lambda x, t, m, a, v: (t * a**2 * x + (1 - t) ** 2 * m) / v),
     ],
@@ -227,7 +248,9 @@ RIGHT = {
         turned_by_matrix,
         turning(lambda x, t, v: -math.pi),  # to the right
         turning(lambda x, t, v: 3 * math.pi),  # once more around
+        turning(lambda x, t, v: 21 * math.pi),
         turning(lambda x, t, v: 2 * math.pi * t),
+        turning(lambda x, t, v: 2 * math.pi * (t < 0.5)),  # not smooth, but right
         turning(turned_by_radius),
     ],
     "check_growth": [
@@ -296,9 +319,13 @@ WRONG = {
         ),
     ],
     "check_component_weights": [
-        (weighing(axis=0), "which-sum"),
+        (weighing(axis=0), "which-axis"),
         (
             lambda x, t, means, stds: torch.exp(weighing()(x, t, means, stds)),
+            "which-sum",
+        ),
+        (
+            lambda x, t, means, stds: weighing()(x, t, means, stds) * len(means),
             "which-sum",
         ),
         (weighing(sharp=-0.5), "which-equal"),
@@ -309,7 +336,7 @@ WRONG = {
         (weighing(lambda v, stds: 0 * v), "which-norm"),  # the bug
         (weighing(lambda v, stds: -0.5 * torch.log(v)), "which-power"),  # of one dimension
         (weighing(lambda v, stds: torch.log(v)), "which-power"),
-        (weights_by_density, "not-finite"),
+        (weights_by_density, "underflow"),
     ],
     "check_prediction": [
         (lambda: -1, "prediction-range"),
@@ -342,7 +369,7 @@ WRONG = {
             "power-half",
         ),
         (pulled(lambda x, t, x_1, power: posterior(x, t, x_1, power**2)), "power-half"),
-        (pulled(powers_of_densities), "not-finite"),
+        (pulled(powers_of_densities), "underflow"),
     ],
     "check_right_std": [
         (lambda power: 0.5, "std-one"),
@@ -368,6 +395,11 @@ WRONG = {
         (growing(ends=lambda x, a: x.square().sum(1).mean().sqrt()), "growth-plain"),
         (growing(ends=lambda x, a: a * math.sqrt(2)), "growth-plain"),  # of the theory
         (growing(norm=lambda x: x.square().sum(1).mean()), "growth-plain"),
+        (growing(ends=lambda x, a: growing_size(x, 20, a)), "growth-plain"),  # Euler's own
+        (growing(t_end=0.999), "growth-end"),
+        (lambda x, n, c, a: growing()(x, n + 1, c, a), "growth-end"),
+        (growing(norm=lambda x: x.std()), "growth-centre"),
+        (growing(norm=lambda x: (x - x.mean()).norm()), "growth-centre"),
         (growing("heun"), "growth-method"),
         (growing("rk4"), "growth-plain"),
         (growing(swirl=lambda x, v: x), "growth-swirl"),

@@ -25,8 +25,7 @@ HINTS = Hints(
         "mean-same": "the mean of three equal states is that state.",
         "mean-each": "with which factor does each of the states enter? All must be alike.",
         "ratio-one": "in a batch of one pair, one time for all is a time of its own.",
-        "ratio-within": "if the mean gradient is the same at all times, does it matter which time "
-        "was drawn?",
+        "ratio-within": "put between = 0 into the variance of each batch's mean. What is left?",
         "ratio-between": "if all gradients at one time are equal, the batch with one t knows as "
         "much as a single pair. How much does the other one know? Compare variances.",
         "ratio-exact": "write both variances of the mean of n gradients. Which part of a "
@@ -34,6 +33,8 @@ HINTS = Hints(
         "ratio-range": "which values can your noise_ratio have for n = 256?",
         "noise-same": "the same batch again and again gives the same gradient: nothing varies. Is "
         "the mean taken off? Does something remain from one batch to the next?",
+        "noise-alias": "different batches have different gradients. Keep the first one, go on to "
+        "the second batch, and print the first again.",
         "noise-square": "gradients twice as large have a variance four times as large.",
         "noise-sum": "one variance for each weight, over the batches; then what is asked of them?",
         "noise-weights": "the network has several tensors of weights. Does each of them count?",
@@ -44,11 +45,16 @@ HINTS = Hints(
         "scaled-same": "for c = 1 the data are the same.",
         "scaled-start": "at t = 0 only the data vary. How does the variance of c X_1 grow with c?",
         "scaled-end": "at t = 1 only the noise varies, and c does not touch it.",
+        "scaled-limit": "look at t = 1: what is 0 / 0 there, and what should stand in its place?",
         "scaled-between": "find r with (1 - t) X_0 + t c X_1 = (a number) * ((1 - r) X_0 + r X_1). "
         "Ask v at which time? And how does c X_1 - X_0 depend on X_1 once this is given?",
         "line-target": "take a batch of one pair, and a velocity of zero. What is left of (4.2)?",
+        "line-sign": "one pair has one target. For which constant velocity is its loss zero?",
+        "line-place": "where must x_t be at t = 0, and where at t = 1?",
         "line-table": "print the shape of what is squared. How many numbers should it have?",
         "line-mean": "what is done with the squares of a batch? Compare with its pairs one by one.",
+        "line-gradient": "training calls backward() on what comes back. Does every step from the "
+        "network's weights to it let the gradient through?",
         "table-one": "with one pair in the batch the table has one entry, and nothing is wrong.",
         "table-many": "in a large table, how many of a row's entries belong to the pair itself?",
         "table-between": "count the entries of one row: how many have the row's own target, and "
@@ -87,7 +93,7 @@ def check_swapped_velocity(swapped_velocity):
         found = f"at t = {time:g} and x = ({x[worst, 0]:.2f}, {x[worst, 1]:.2f}) the mean target is"
         found = f"{found} ({exact[worst, 0]:.2f}, {exact[worst, 1]:.2f}), yours is"
         found = f"{found} ({got[worst, 0]:.2f}, {got[worst, 1]:.2f})"
-        expect(gap(got, exact) < 1e-9 * (1 + exact.abs().max()), name, found)
+        expect(gap(got, exact) < 1e-5 * (1 + exact.abs().max()), name, found)  # float32 times pass
 
     compare("swap-middle", 0.5)
     for time in (0.2, 0.7):
@@ -218,6 +224,7 @@ def check_gradient_noise(gradient_noise):
     found = f"eight times the same batch: the variance is 0, you give {got:.3g}"
     expect(abs(got) < 1e-9, "noise-same", found)
     got = run(gradient_noise, _Shift(), batches(y), like=float)
+    expect(got > 1e-9, "noise-alias", f"for 40 different batches you give {got:.3g}")
     twice = run(gradient_noise, _Shift(), batches(2 * y), like=float)
     found = f"when all targets are doubled, your number goes from {got:.3g} to {twice:.3g}"
     expect(abs(twice - 4 * got) < 1e-6 * abs(twice), "noise-square", found)
@@ -291,11 +298,19 @@ def _floor_of_mixture(t, c=1.0):
 def check_scaled_floor_at(scaled_floor_at):
     """scaled_floor_at(v, t, c) -> like t."""
     t = torch.tensor([0.0, 0.15, 0.5, 0.8, 1.0], dtype=torch.float64)
-    got, exact = run(scaled_floor_at, _floor_of_mixture, t, 1.0, like=t), _floor_of_mixture(t)
+
+    def floor(c):
+        got = run(scaled_floor_at, _floor_of_mixture, t, c)
+        if isinstance(got, torch.Tensor) and got.shape == t.shape and got[:-1].isfinite().all():
+            found = f"for c = {c:g} you give a number at every time but t = 1, and there {got[-1]}"
+            expect(bool(got[-1].isfinite()), "scaled-limit", found)
+        return run(scaled_floor_at, _floor_of_mixture, t, c, like=t), _floor_of_mixture(t, c)
+
+    got, exact = floor(1.0)
     found = f"for c = 1 at t = 0.5 it is {exact[2]:.3f}, you give {got[2]:.3f}"
     expect(gap(got, exact) < 1e-6, "scaled-same", found)
     for c in (2.0, 0.5):
-        got, exact = run(scaled_floor_at, _floor_of_mixture, t, c, like=t), _floor_of_mixture(t, c)
+        got, exact = floor(c)
         found = [
             f"for c = {c:g} at t = {t[i]:g} it is {exact[i]:.3f}, you give {got[i]:.3f}"
             for i in range(5)
@@ -309,7 +324,7 @@ def check_scaled_floor_at(scaled_floor_at):
 
 @check
 def check_line_loss(line_loss):
-    """line_loss(velocity, x_0, x_1, t) -> a number."""
+    """line_loss(velocity, x_0, x_1, t) -> a tensor () that has a gradient."""
     x_0, x_1 = points(6, 1), points(6, 1, seed=1)
     t = torch.linspace(0, 0.9, 6, dtype=x_0.dtype)
 
@@ -320,6 +335,15 @@ def check_line_loss(line_loss):
     got = loss(lambda x, t: torch.zeros_like(x), x_0[:1], x_1[:1], t[:1])
     found = f"one pair, and u = 0: the loss is {exact:.3f}, you give {got:.3f}"
     expect(abs(got - exact) < 1e-9, "line-target", found)
+    rate = float(x_1[0] - x_0[0])
+    got = loss(lambda x, t: torch.full_like(x, rate), x_0[:1], x_1[:1], t[:1])
+    found = f"one pair, and u = {rate:.3f}, its own target: the loss is 0, you give {got:.3f}"
+    expect(abs(got) < 1e-9, "line-sign", found)
+    for place, where in ((x_0, 0.0), (x_1, 1.0)):
+        got = loss(lambda x, t: x, x_0[:1], x_1[:1], torch.full_like(t[:1], where))
+        exact = (float(place[0]) - rate) ** 2
+        found = f"one pair at t = {where:g}, and u = x: the loss is {exact:.3f}, you give {got:.3f}"
+        expect(abs(got - exact) < 1e-9, "line-place", found)
     got = loss(lambda x, t: (2 - x) / (1 - t), x_1=torch.full_like(x_1, 2))
     found = "all data at 2, and u = (2 - x) / (1 - t), which hits all targets: the loss is 0, not"
     expect(abs(got) < 1e-9, "line-table", f"{found} {got:.3f}")
@@ -328,12 +352,21 @@ def check_line_loss(line_loss):
     got, exact = loss(field), sum(single) / 6
     found = f"six pairs one by one have a mean loss of {exact:.3f}, as a batch {got:.3f}"
     expect(abs(got - exact) < 1e-9, "line-mean", found)
-    return "line_loss: zero for the velocity that hits all targets, and the mean over the pairs"
+    weight = torch.tensor(0.5, dtype=t.dtype, requires_grad=True)
+    got = run(line_loss, lambda x, t: weight * torch.ones_like(x), x_0, x_1, t)
+    trains = isinstance(got, torch.Tensor) and got.requires_grad
+    expect(trains, "line-gradient", "the value is right, but no gradient of it can be taken")
+    (slope,) = torch.autograd.grad(got, weight, allow_unused=True)
+    exact = float(2 * (0.5 - (x_1 - x_0)).mean())
+    found = f"for u = a, at a = 0.5, the derivative of the loss by a is {exact:.3f}, you have"
+    slope = 0.0 if slope is None else float(slope)
+    expect(abs(slope - exact) < 1e-9, "line-gradient", f"{found} {slope:.3f}")
+    return "line_loss: zero for what hits all targets, the mean over the pairs, and it can train"
 
 
 @check
-def check_learned_from_table(learned_from_table):
-    """learned_from_table(u, mean, n) -> like u."""
+def check_learned_instead(learned_instead):
+    """learned_instead(u, mean, n) -> like u."""
     # Three equally likely examples, two of them at one place: (place, target).
     place, target = np.array([0, 0, 1]), np.array([-1.0, 2.0, 4.0])
     u, mean = torch.tensor([0.5, 4.0], dtype=torch.float64), float(target.mean())
@@ -346,11 +379,11 @@ def check_learned_from_table(learned_from_table):
         return torch.as_tensor(top / count)
 
     for name, n in (("table-one", 1), ("table-many", 10**9), ("table-between", 3)):
-        got = run(learned_from_table, u, mean, n, like=u)
+        got = run(learned_instead, u, mean, n, like=u)
         exact = best(n) if n < 10 else torch.full_like(u, mean)
         found = f"for u = 4, mean = {mean:.3f} and n = {n} it learns {exact[1]:.3f}, you give"
         expect(gap(got, exact) < 1e-6, name, f"{found} {got[1]:.3f}")
-    return "learned_from_table: right for n = 1, for n without end, and over all batches of three"
+    return "learned_instead: right for n = 1, for n without end, and over all batches of three"
 
 
 @check
@@ -358,7 +391,7 @@ def check_mean_loss(mean_loss):
     """mean_loss(u, y) -> like u."""
     u, y = (
         a.reshape(-1)
-        for a in torch.meshgrid(*[torch.linspace(-2, 2, 41).double()] * 2, indexing="ij")
+        for a in torch.meshgrid(*[torch.linspace(-5, 5, 41).double()] * 2, indexing="ij")
     )
     got = run(mean_loss, y, y, like=y)
     found = f"for u = y the loss is {got[got.abs().argmax()]:.3g}"
@@ -368,7 +401,7 @@ def check_mean_loss(mean_loss):
     at = int(got.argmin())
     found = f"for u = {u[far][at]:.1f} and y = {y[far][at]:.1f} the loss is {got[at]:.3g}"
     expect(got[at] > 0, "loss-sign", found)
-    grid = torch.linspace(-2, 2, 401).double()
+    grid = torch.linspace(-2, 2, 4001).double()
     for values, chances in (
         ((-1, 0, 2), (0.6, 0.3, 0.1)),
         ((0.5, 1, 2), (0.2, 0.7, 0.1)),
@@ -380,8 +413,8 @@ def check_mean_loss(mean_loss):
         )
         best = float(grid[total.argmin()])
         mean = sum(v * p for v, p in zip(values, chances, strict=True))
-        found = f"for y = {values} with probabilities {chances} the best answer is {best:.2f}, the"
-        expect(abs(best - mean) < 0.015, "loss-mean", f"{found} mean is {mean:.2f}")
+        found = f"for y = {values} with probabilities {chances} the best answer is {best:.3f}, the"
+        expect(abs(best - mean) < 0.0015, "loss-mean", f"{found} mean is {mean:.3f}")
     moved = gap(
         run(mean_loss, u[far] / 2 + 1, y[far] / 2 + 1), run(mean_loss, u[far] / 2, y[far] / 2)
     )

@@ -63,6 +63,15 @@ def noise_by_backward(model, batches, clear=True):
     return (square - mean**2).sum().item()
 
 
+def noise_without_copies(model, batches):
+    kept = []
+    for batch in batches:
+        model.zero_grad(set_to_none=False)
+        cfm_loss(model, batch).backward()
+        kept.append([w.grad for w in model.parameters()])
+    return torch.stack([torch.cat([part.flatten() for part in g]) for g in kept]).var(0).sum()
+
+
 def noise_of_the_first(model, batches):
     first = next(model.parameters())
     g = [torch.autograd.grad(cfm_loss(model, batch), first)[0].flatten() for batch in batches]
@@ -84,6 +93,11 @@ def new_time(t, c):
     return c * t / (1 - t + c * t)
 
 
+def scaled_uncancelled(v, t, c):
+    r = new_time(t, c)
+    return (c * (1 - r) / (1 - t)) ** 2 * v(r)
+
+
 def scaled_by_derivative(v, t, c):
     t = t.clone().requires_grad_()
     r = new_time(t, c)
@@ -91,12 +105,12 @@ def scaled_by_derivative(v, t, c):
     return c * rate * v(r.detach())
 
 
-def line(dx_t=None, mean=None):
+def line(dx_t=None, mean=None, back=False):
     dx_t = dx_t or (lambda x_0, x_1: (x_1 - x_0)[:, 0])
     mean = mean or (lambda square: square.mean())
 
     def line_loss(velocity, x_0, x_1, t):
-        x_t = torch.lerp(x_0[:, 0], x_1[:, 0], t)
+        x_t = torch.lerp(x_0[:, 0], x_1[:, 0], 1 - t if back else t)
         return mean((velocity(x_t, t) - dx_t(x_0, x_1)).square())
 
     return line_loss
@@ -106,7 +120,7 @@ def line_by_library(velocity, x_0, x_1, t):
     def model(x, t):
         return velocity(x[:, 0], t)[:, None]
 
-    return cfm_loss(model, CondOT().sample(x_0, x_1, t)).item()
+    return cfm_loss(model, CondOT().sample(x_0, x_1, t))
 
 
 def bregman(phi, d_phi):
@@ -141,6 +155,7 @@ RIGHT = {
     "check_swapped_velocity": [
         lambda velocity, x, t: velocity(x, 1.0 - float(t)),
         lambda velocity, x, t: velocity(x, (1 - t).expand(len(x))),
+        lambda velocity, x, t: velocity(x, torch.full((len(x), 1), 1 - float(t))),  # in float32
     ],
     "check_mean_weights": [
         (remember, mean_weights),
@@ -170,7 +185,7 @@ RIGHT = {
             .mean()
         ),
     ],
-    "check_learned_from_table": [
+    "check_learned_instead": [
         lambda u, mean, n: mean + (u - mean) / n,
         lambda u, mean, n: torch.lerp(torch.full_like(u, mean), u, 1 / n),
     ],
@@ -178,6 +193,8 @@ RIGHT = {
         bregman(torch.exp, torch.exp),
         quartic,
         bregman(lambda z: z**2 + z**4, lambda z: 2 * z + 4 * z**3),
+        lambda u, y: 3 * u**4 - 4 * u**3 * y + y**4,
+        lambda u, y: torch.exp(y) - torch.exp(u) * (1 + y - u),
         bregman(lambda z: torch.log(2 * torch.cosh(z)), torch.tanh),
     ],
     "check_predicted_share": [lambda: 0.3, lambda: torch.tensor(1)],
@@ -223,6 +240,7 @@ WRONG = {
     "check_gradient_noise": [
         (noise(lambda g: g.square().mean(0).sum()), "noise-same"),  # the mean is not taken off
         (lambda model, batches: noise_by_backward(model, batches, clear=False), "noise-same"),
+        (noise_without_copies, "noise-alias"),
         (noise(lambda g: g.std(0).sum()), "noise-square"),
         (noise(lambda g: g.var(0).mean()), "noise-sum"),
         (noise(lambda g: g.norm(dim=1).var()), "noise-sum"),
@@ -245,6 +263,7 @@ WRONG = {
         (lambda v, t, c: c**2 * v(t), "scaled-end"),
         (lambda v, t, c: c**2 * v(new_time(t, c)), "scaled-end"),
         (lambda v, t, c: c**2 * v(t) / (1 - t + c * t) ** 2, "scaled-between"),
+        (scaled_uncancelled, "scaled-limit"),  # 0 / 0 at t = 1
         (lambda v, t, c: c**2 * v(new_time(t, 1 / c)) / (1 - t + c * t) ** 2, "scaled-between"),
     ],
     "check_line_loss": [
@@ -252,10 +271,15 @@ WRONG = {
         (line(dx_t=lambda x_0, x_1: (x_1 - x_0)[0]), "line-table"),  # one target for all
         (line(mean=torch.sum), "line-mean"),
         (line(dx_t=lambda x_0, x_1: x_1[:, 0]), "line-target"),
+        (line(dx_t=lambda x_0, x_1: (x_0 - x_1)[:, 0]), "line-sign"),
+        (line(back=True), "line-place"),
+        (lambda v, x_0, x_1, t: line()(v, x_0, x_1, t).detach(), "line-gradient"),
+        (lambda v, x_0, x_1, t: line()(v, x_0, x_1, t).item(), "line-gradient"),
+        (torch.no_grad()(line()), "line-gradient"),
         (line(mean=lambda square: square.mean().sqrt()), "line-target"),
         (line(mean=lambda square: square), "wrong-type"),
     ],
-    "check_learned_from_table": [
+    "check_learned_instead": [
         (lambda u, mean, n: torch.full_like(u, mean), "table-one"),
         (lambda u, mean, n: (u + mean) / 2, "table-one"),
         (lambda u, mean, n: u, "table-many"),  # as if nothing were wrong
@@ -264,11 +288,14 @@ WRONG = {
     ],
     "check_mean_loss": [
         (lambda u, y: u**2 - 2 * u * y, "loss-zero"),
+        (lambda u, y: torch.nn.functional.softplus(u) - y * u, "loss-zero"),
         (lambda u, y: u - y, "loss-sign"),
         (lambda u, y: torch.zeros_like(u), "loss-sign"),
+        (bregman(lambda z: z**2 + z**3 / 10, lambda z: 2 * z + 0.3 * z**2), "loss-sign"),
         (lambda u, y: (u - y).abs(), "loss-mean"),
         (lambda u, y: (u - y) ** 4, "loss-mean"),
         (lambda u, y: torch.nn.functional.huber_loss(u, y, reduction="none"), "loss-mean"),
+        (lambda u, y: (1 + 0.01 * y) * (u - y) ** 2, "loss-mean"),
         (lambda u, y: (1 + u**2) * (u - y) ** 2, "loss-mean"),
         (lambda u, y: (1 + y**2) * (u - y) ** 2, "loss-mean"),
         (lambda u, y: bregman(torch.exp, torch.exp)(y, u), "loss-mean"),  # u and y swapped

@@ -11,6 +11,7 @@ import time
 import torch
 from sklearn.datasets import make_moons
 
+from fmlib.couplings import minibatch_ot
 from fmlib.data import two_moons
 from fmlib.losses import cfm_loss
 from fmlib.metrics import over_floor
@@ -74,6 +75,25 @@ def draw(n, generator):
     x_1 = two_moons(n, generator=generator)
     x_0 = torch.randn(n, 2, generator=generator)
     return CondOT().sample(x_0, x_1, torch.rand(n, generator=generator))
+
+
+def paired(data, batches, size, generator):
+    """Noise and data(n, generator=), (batches * size, 2) of each, paired batch by batch."""
+    pairs = [
+        minibatch_ot(torch.randn(size, 2, generator=generator), data(size, generator=generator))
+        for _ in range(batches)
+    ]
+    return [torch.cat(side) for side in zip(*pairs, strict=True)]
+
+
+def draw_from(x_0, x_1):
+    """A draw for fit: rows of a pool of pairs, at random, each at a fresh t."""
+
+    def draw(n, generator):
+        row = torch.randint(len(x_0), (n,), generator=generator)
+        return CondOT().sample(x_0[row], x_1[row], torch.rand(n, generator=generator))
+
+    return draw
 
 
 def fit_loop(model, steps, generator, draw=draw):

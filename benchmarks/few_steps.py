@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import torch
+from common import draw_from, paired
 
-from fmlib.couplings import minibatch_ot
 from fmlib.data import checkerboard
 from fmlib.losses import cfm_loss, noise_loss
 from fmlib.metrics import sliced_wasserstein
@@ -45,23 +45,6 @@ def independent_pairs(path):
     return draw
 
 
-def given_pairs(x_0, x_1):
-    def draw(n, generator):
-        i = torch.randint(len(x_0), (n,), generator=generator)
-        return OT.sample(x_0[i], x_1[i], torch.rand(n, generator=generator))
-
-    return draw
-
-
-def transported(generator, batches=128, size=256):
-    """Noise and data, paired batch by batch: (batches * size, 2) of each."""
-    pairs = [
-        minibatch_ot(torch.randn(size, 2, generator=generator), checkerboard(size, generator))
-        for _ in range(batches)
-    ]
-    return [torch.cat(side) for side in zip(*pairs, strict=True)]
-
-
 def methods(generator, steps):
     """Train each method; yield (its name, its velocity, its path)."""
 
@@ -76,9 +59,9 @@ def methods(generator, steps):
     noise = train(independent_pairs(DIFFUSION), noise_loss)
     velocity = lambda x, t: convert(noise(x, t), x, t, DIFFUSION, "noise", "velocity")  # noqa: E731
     yield "score matching, diffusion", velocity, DIFFUSION
-    yield "minibatch OT", train(given_pairs(*transported(generator))), OT
+    yield "minibatch OT", train(draw_from(*paired(checkerboard, 128, 256, generator))), OT
     x_0 = torch.randn(2**15, 2, generator=generator)
-    yield "reflow", train(given_pairs(x_0, solve(flow, x_0, 15, "midpoint", keep="end").end)), OT
+    yield "reflow", train(draw_from(x_0, solve(flow, x_0, 15, "midpoint", keep="end").end)), OT
 
 
 def score(velocity, path, solver, nfe, generator, floor):

@@ -17,9 +17,11 @@ from common import (
     LR,
     bare_euler,
     draw,
+    draw_from,
     fit_loop,
     moons,
     over,
+    paired,
     plain_loop,
     quality,
     report,
@@ -185,29 +187,8 @@ def sampling(rounds, model, x):
 # minibatch OT
 
 
-def paired(batches, size, generator):
-    """(x_0, x_1) of batches * size rows, each batch paired by itself."""
-    pairs = [
-        minibatch_ot(
-            torch.randn(size, 2, generator=generator), two_moons(size, generator=generator)
-        )
-        for _ in range(batches)
-    ]
-    return [torch.cat(rows) for rows in zip(*pairs, strict=True)]
-
-
-def draw_from(x_0, x_1):
-    """A draw for fit: rows of a pool of pairs, at random, each at a fresh t."""
-
-    def draw(n, generator):
-        row = torch.randint(len(x_0), (n,), generator=generator)
-        return CondOT().sample(x_0[row], x_1[row], torch.rand(n, generator=generator))
-
-    return draw
-
-
 def draw_paired_afresh(n, generator):
-    x_0, x_1 = paired(n // BATCH, BATCH, generator)
+    x_0, x_1 = paired(two_moons, n // BATCH, BATCH, generator)
     return CondOT().sample(x_0, x_1, torch.rand(n, generator=generator))
 
 
@@ -230,7 +211,7 @@ def pairing(rounds, batches, size, generator):
         fit_loop(trained[name], steps, generator, draw)
 
     def make_pool():
-        pool[:] = paired(batches, size, generator)
+        pool[:] = paired(two_moons, batches, size, generator)
 
     times = taking_turns(
         rounds,

@@ -6,6 +6,7 @@ PY := .venv/bin/python
 ONLY ?=
 ID ?= ?
 LAB_ARGS ?=
+PORT ?= 8000
 
 # Jupyter, IPython and matplotlib keep their files inside the checkout, so that nothing is
 # registered outside it and nobody's own settings change a result.
@@ -17,17 +18,17 @@ export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
 .PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
-    peers grader
+    peers grader press book book-serve
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 lab: env ## open the series in JupyterLab
 	@$(PY) -m jupyter lab --ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
 	    --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root) \
 	    $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-test: peers grader ## run everything that CI runs: lint, unit tests, every lesson and its exercises
+test: peers grader press ## run everything that CI runs: lint, unit tests, every lesson and its exercises
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
 	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
 	@TQDM_DISABLE=1 FMLIB_SEED=0 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
@@ -52,6 +53,15 @@ seeds: env ## run the lessons for the seeds 0 to 9, store nothing (ONLY=04 for o
 
 lint: env ## put code into the project's form, and show what ruff has to say
 	@$(PY) -m ruff format && $(PY) -m ruff check --fix
+
+book: press build/npm/complete ## build the book from the notebooks as they are stored, into build/book
+	@rm -rf build/book.part && $(PY) -m sphinx -E -W --keep-going -q -c book -d build/doctrees . build/book.part && \
+	    rm -rf build/book && mv build/book.part build/book
+	@echo "build/book/index.html"
+
+book-serve: book ## show the book on 127.0.0.1 (PORT=8000)
+	@echo "http://127.0.0.1:$(PORT)/ shows it, until Ctrl-C"
+	@$(PY) -m http.server --bind 127.0.0.1 --directory build/book $(PORT)
 
 bench: peers ## measure speed, as ratios, and quality at few steps (a quarter of an hour)
 	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py && $(PY) benchmarks/few_steps.py
@@ -81,6 +91,26 @@ peers: env
 
 grader: env
 	$(call install,requirements-classroom.lock,classroom,nbgrader)
+
+press: grader
+	$(call install,requirements-book.lock,book,Sphinx)
+
+# MathJax for the book's pages, and axe-core for their tests, in the versions of package-lock.json.
+# Only what a page may load goes into the site.
+MATHJAX := build/npm/static/mathjax
+build/npm/complete: book/package.json book/package-lock.json
+	@command -v npm >/dev/null || \
+	    { echo "make: the book needs npm, which comes with Node.js, to get MathJax: install it" >&2; exit 1; }
+	@rm -rf build/npm && mkdir -p build/npm && cp $^ build/npm
+	@npm ci --prefix build/npm --ignore-scripts --no-audit --no-fund --silent || \
+	    { echo "make: MathJax could not be installed: check the network, then run this again" >&2; exit 1; }
+	@mkdir -p $(MATHJAX)/input $(MATHJAX)/output $(MATHJAX)/a11y $(MATHJAX)/mathjax-newcm-font
+	@cd build/npm/node_modules && cp mathjax/LICENSE mathjax/startup.js mathjax/core.js $(CURDIR)/$(MATHJAX) && \
+	    cp -R mathjax/input/tex.js mathjax/input/tex $(CURDIR)/$(MATHJAX)/input && \
+	    cp mathjax/output/svg.js $(CURDIR)/$(MATHJAX)/output && \
+	    cp mathjax/a11y/assistive-mml.js $(CURDIR)/$(MATHJAX)/a11y && \
+	    cp -R @mathjax/mathjax-newcm-font/svg.js @mathjax/mathjax-newcm-font/svg $(CURDIR)/$(MATHJAX)/mathjax-newcm-font
+	@touch $@
 
 env:
 	@mkdir -p .jupyter

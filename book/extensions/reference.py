@@ -1,0 +1,74 @@
+"""The reference of fmlib, from its docstrings, which are plain text, not reStructuredText."""
+
+import pkgutil
+import re
+from pathlib import Path
+
+import fmlib
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ITEM = re.compile(
+    r"(Raises|Returns|Taught in:|Arguments|[\w, ]+(\([^)]*\))?(, \w+\([^)]*\))*( ->.*)?:) "
+)
+
+
+def modules():
+    """The names of fmlib's modules, the package itself first."""
+    return ["fmlib", *sorted(m.name for m in pkgutil.walk_packages(fmlib.__path__, "fmlib."))]
+
+
+def directives(names):
+    """A heading and a directive for each module, in MyST."""
+    return "\n".join(
+        f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
+        for name in names
+    )
+
+
+def fill(app, docname, source):
+    """Put the modules where the page says so."""
+    exercises = [name for name in modules() if "exercises" in name]
+    others = [name for name in modules() if name not in exercises]
+    source[0] = source[0].replace("<!-- modules -->", directives(others))
+    source[0] = source[0].replace("<!-- modules of exercises -->", directives(exercises))
+
+
+def escape(line):
+    """A line of plain text in reStructuredText; ``code`` stays, a lesson becomes a link."""
+    parts = re.split(r"(``.+?``)", line)
+    parts[::2] = (re.sub(r"([\\*`|_])", r"\\\1", part) for part in parts[::2])
+    return re.sub(r"Taught in: (\d\d)", taught, "".join(parts))
+
+
+def taught(match):
+    found = sorted((ROOT / "notebooks").glob(f"{match[1]}_*.ipynb"))
+    link = f":doc:`lesson {match[1]} </notebooks/{found[0].stem}>`" if found else match[1]
+    return f"Taught in: {link}"
+
+
+def process(app, what, name, obj, options, lines):
+    """Escape a docstring, set apart its indented formulas, and begin a paragraph at each item."""
+    result, code = [], False
+    for line in lines:
+        indented = line.startswith("    ")
+        if indented and not code:
+            result += ["::", ""]
+        elif not indented and line and code:
+            result.append("")
+        code = indented or (code and not line)
+        if not indented and ITEM.match(line) and result and result[-1]:
+            result.append("")
+        result.append(line if indented else escape(line))
+    lines[:] = [*result, ""]
+
+
+def skip(app, what, name, obj, skipped, options):
+    """Leave out the fields of named tuples, which their signature shows already."""
+    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
+def setup(app):
+    app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-skip-member", skip)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

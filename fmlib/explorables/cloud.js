@@ -1,0 +1,53 @@
+// Drag t: the cloud, its density p_t and its velocity field u_t together.
+// data: target, paths {name: spec}, n_particles, box, t, t_end
+function setup(root, data) {
+  const stage = new Stage(root, { alt: data.alt, box: data.box });
+  const path = stage.menu({ name: "path", label: "Path", options: Object.keys(data.paths) });
+  const t = stage.slider({
+    name: "t", label: "Time t", min: 0, max: data.t_end, step: 0.01, value: data.t, format: fixed,
+  });
+  const [play] = stage.buttons({
+    Play() {
+      const from = t.value < data.t_end ? t.value : 0;
+      stage.play(4 * (1 - from), (p) => (t.value = from + p * (data.t_end - from)));
+    },
+  });
+  const x_0 = makeNoise(1)(2 * data.n_particles);
+  const STEPS = 50, flows = {}; // of each path that was looked at: the field and its flow
+
+  function flow() {
+    if (!flows[path.value]) {
+      const field = makeMixture(data.target, makePath(data.paths[path.value]));
+      const run = solve(field.velocity, x_0, STEPS, "heun", data.t_end);
+      flows[path.value] = { field, states: run.x };
+    }
+    return flows[path.value];
+  }
+
+  function cloud() { // at the chosen t, between two of the solver's states
+    const { states } = flow(), at = (STEPS * t.value) / data.t_end;
+    const i = Math.min(STEPS - 1, Math.floor(at));
+    return states[i].map((x, j) => x + (at - i) * (states[i + 1][j] - x));
+  }
+
+  const numbers = () => {
+    const x = cloud(), { field } = flow(), u = field.velocity(x, t.value);
+    const logProb = field.logProb(x, t.value);
+    return {
+      x_0: Array.from(x_0),
+      speed: rms(u, new Float64Array(u.length)),
+      entropy: -logProb.reduce((sum, value) => sum + value, 0) / logProb.length,
+      mean: [0, 1].map((j) => (2 * x.filter((_, i) => i % 2 === j).reduce((a, b) => a + b)) / x.length),
+    };
+  };
+
+  stage.paint = () => {
+    const { field } = flow();
+    stage.shade((x) => field.logProb(x, t.value));
+    stage.field(field.velocity, t.value);
+    stage.dots(cloud(), stage.timeColor(t.value / data.t_end), 2.2);
+    const { speed, entropy } = numbers();
+    stage.say(`Mean speed (rms): ${fixed(speed)}\nEntropy, the mean of \u2212log p_t: ${fixed(entropy)}`);
+  };
+  return { stage, numbers, play };
+}

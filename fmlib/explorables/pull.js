@@ -1,0 +1,38 @@
+// Drag a point: the conditional lines through it, as dark as their posterior weight, and their mean.
+// data: points (n, 2), path, box, x, t, t_end
+function setup(root, data) {
+  const hint = "Drag the ring, or choose it and use the arrow keys.";
+  const stage = new Stage(root, { alt: data.alt, box: data.box, hint });
+  const t = stage.slider({
+    name: "t", label: "Time t", min: 0, max: data.t_end, step: 0.01, value: data.t, format: fixed,
+  });
+  const path = makePath(data.path), n = data.points.length;
+  const field = makeMixture({ means: data.points, stds: 0, weights: 1 / n }, path);
+  const points = data.points.flat();
+  let x = data.x;
+
+  const numbers = () => {
+    const weights = field.weightsAt(x, t.value);
+    const velocity = Array.from(field.velocity(Float64Array.from(x), t.value));
+    const mean = [0, 1].map((j) => weights.reduce((sum, w, i) => sum + w * data.points[i][j], 0));
+    return { x, velocity, mean, carriers: 1 / weights.reduce((sum, w) => sum + w * w, 0) };
+  };
+
+  stage.paint = () => {
+    const weights = field.weightsAt(x, t.value), most = Math.max(...weights);
+    data.points.forEach((end, i) => {
+      const alpha = 0.03 + 0.6 * (weights[i] / most);
+      stage.line([...x, ...end], stage.colors.source, 1, alpha);
+    });
+    stage.dots(points, stage.colors.target, 2.2);
+    const { velocity, mean, carriers } = numbers();
+    stage.arrow(...x, mean[0] - x[0], mean[1] - x[1], stage.colors.ink, 2.4, 9);
+    stage.dots(x, stage.colors.ink, 3.5, 1);
+    stage.say(
+      `u_t(x) = (${velocity.map((v) => fixed(v)).join(", ")})\n` +
+      `E[X_1 | X_t = x] = (${mean.map((v) => fixed(v)).join(", ")})\n` +
+      `The weight lies on about ${Math.round(carriers)} of ${n} points.`);
+  };
+  stage.handle({ label: "The point x", x: x[0], y: x[1], moved: (...to) => (x = to.slice(0, 2)) });
+  return { stage, numbers };
+}

@@ -16,6 +16,8 @@ sys.path[:0] = [str(BOOK.parent), str(BOOK / "extensions")]
 
 project = "Flow Matching and Diffusion Models"
 language = "en"
+highlight_language = "text"  # where nothing else is said
+smartquotes = False  # a quotation mark may be Python's
 root_doc = "book/index"
 include_patterns = [
     "book/*.md",
@@ -66,14 +68,13 @@ html_show_search_summary = False
 html_show_copyright = False
 html_context = {"default_mode": "auto"}
 html_theme_options = {
-    "home_page_in_toc": True,
     "navbar_persistent": [],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
     "show_toc_level": 2,
     "use_download_button": True,
 }
-copybutton_selector = "div.cell_input pre, div.highlight-default pre"
+copybutton_selector = "div.cell_input pre"
 
 # MathJax draws glyphs as paths, since a font may be refused from file://. It comes without its
 # explorer, which needs a worker; screen readers get MathML instead.

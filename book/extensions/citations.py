@@ -46,14 +46,22 @@ def index():
 
 DATED, TITLED = index()
 NAMES = "|".join(sorted({re.escape(name) for name, _ in DATED}, key=len, reverse=True))
-CITED = re.compile(rf"\b({NAMES}),? \(?(\d{{4}})\b")
+CITED = re.compile(rf"\b({NAMES})(?:,? (?:\((\d{{4}})\)|(\d{{4}})\b))?")
+
+
+def works(names, year):
+    """The keys of the works by these authors; without a year, if there is but one."""
+    if year:
+        return DATED.get((names, year), [])
+    keys = {key for (name, _), found in DATED.items() if name == names for key in found}
+    return list(keys) if len(keys) == 1 and " " in names else []
 
 
 def find(text):
     """The citations in a text: (start, end, key) each. Of two works, the words near it choose."""
     text, found = plain(text), []
     for match in CITED.finditer(text):
-        keys = DATED.get(match.groups(), [])
+        keys = works(match[1], match[2] or match[3])
         near = text[max(0, match.start() - 12) : match.end() + 12]
         told = [key for key in keys if ENTRIES[key].fields.get("about", "\0") in near]
         told = told or [key for key in keys if "about" not in ENTRIES[key].fields]

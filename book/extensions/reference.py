@@ -4,6 +4,8 @@ import pkgutil
 import re
 from pathlib import Path
 
+from citations import find
+
 import fmlib
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -46,8 +48,13 @@ def taught(match):
     return f"Taught in: {link}"
 
 
+def begins(line):
+    """Is this the first line of an item, or of the sources?"""
+    return bool(ITEM.match(line)) or any(start == 0 for start, _, _ in find(line))
+
+
 def process(app, what, name, obj, options, lines):
-    """Escape a docstring, set apart its indented formulas, and begin a paragraph at each item."""
+    """Escape a docstring, set apart its formulas, and begin a paragraph at each item and source."""
     result, code = [], False
     for line in lines:
         indented = line.startswith("    ")
@@ -56,7 +63,7 @@ def process(app, what, name, obj, options, lines):
         elif not indented and line and code:
             result.append("")
         code = indented or (code and not line)
-        if not indented and ITEM.match(line) and result and result[-1]:
+        if not indented and begins(line) and result and result[-1]:
             result.append("")
         result.append(line if indented else escape(line))
     lines[:] = [*result, ""]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS = ["requirements.lock", "requirements-classroom.lock", "requirements-book.lock"]
+PEERS = "tests/peers/requirements.lock"
 CONDA_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
 FLOORS = {
     "shapes": 0,
@@ -72,21 +75,34 @@ def test_torch_is_pinned_to_one_version_everywhere():
     assert locked()["torch"] == "2.13.0"
 
 
-def test_the_lock_names_no_place_of_its_making():
-    text = (ROOT / "requirements.lock").read_text()
-    assert not re.search(r"https?://|file://|--|/\w+/", text)
+@pytest.mark.parametrize("file", [*LOCKS, PEERS])
+def test_a_lock_names_no_place_of_its_making(file):
+    lines = (ROOT / file).read_text().splitlines()
+    pins = "\n".join(line for line in lines if not line.startswith("#"))
+    assert not re.search(r"https?://|file://|--|/", pins)
 
 
-def test_what_is_installed_beside_the_lock_changes_nothing_in_it():
-    for file in ("tests/peers/requirements.lock", "requirements-classroom.lock"):
-        assert locked().keys() & locked(file).keys() == set()
+def test_no_package_stands_in_two_locks():
+    """So that none of them changes what another one has installed."""
+    count = Counter(name for file in [*LOCKS, PEERS] for name in locked(file))
+    assert [name for name, n in count.items() if n > 1] == []
 
 
 def test_what_is_installed_is_what_is_locked():
-    extras = locked("tests/peers/requirements.lock") | locked("requirements-classroom.lock")
-    for name, version in (locked() | extras).items():
-        installed = importlib.metadata.version(name)
-        assert installed.split("+")[0] == version, name
+    for file in [*LOCKS, PEERS]:
+        for name, version in locked(file).items():
+            installed = importlib.metadata.version(name)
+            assert installed.split("+")[0] == version, name
+
+
+def test_the_locks_hold_what_the_book_needs():
+    """They are installed without dependencies, so nothing else would notice that one is missing."""
+    versions = {name: version for file in LOCKS for name, version in locked(file).items()}
+    for name in locked("requirements-book.lock"):
+        for line in importlib.metadata.requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert versions[canonicalize_name(needed.name)] in needed.specifier, (name, line)
 
 
 def supported_pythons():
@@ -96,7 +112,7 @@ def supported_pythons():
 
 @pytest.mark.parametrize("python", supported_pythons())
 def test_every_locked_package_runs_on(python):
-    for name in locked() | locked("requirements-classroom.lock"):
+    for name in [name for file in LOCKS for name in locked(file)]:
         requires = importlib.metadata.metadata(name)["Requires-Python"]
         assert requires is None or f"{python}.9" in SpecifierSet(requires), name
 

@@ -35,6 +35,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
     "citations",
+    "icons",
     "reference",
 ]
 
@@ -69,6 +70,8 @@ html_show_copyright = False
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_persistent": [],
+    "footer_content_items": ["extra-footer.html"],
+    "extra_footer": "Code under the MIT licence, text and figures under CC BY 4.0.",
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
     "show_toc_level": 2,
@@ -89,15 +92,21 @@ mathjax4_config = {
 mathjax_config_path = "mathjax.js"
 
 
-class KeepEquations(SphinxTransform):
-    """Hand equations to MathJax as they stand: Sphinx would wrap lines in what refuses a \\tag."""
+class Formulas(SphinxTransform):
+    """Hand equations to MathJax as they stand, and keep a short formula on one line.
+
+    Sphinx would wrap an equation of several lines in what refuses a \\tag.
+    """
 
     default_priority = 900
 
     def apply(self, **kwargs):
         for node in self.document.findall(nodes.math_block):
             node["classes"].append("amsmath")
+        for node in self.document.findall(nodes.math):
+            if len(node.astext()) <= 25:
+                node["classes"].append("short")
 
 
 def setup(app):
-    app.add_transform(KeepEquations)
+    app.add_transform(Formulas)

@@ -9,9 +9,8 @@ from citations import find
 import fmlib
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ITEM = re.compile(
-    r"(Raises|Returns|Taught in:|Arguments|[\w, ]+(\([^)]*\))?(, \w+\([^)]*\))*( ->.*)?:) "
-)
+NAMED = r"\w+(?:\([^)]*\))?"  # x, or velocity(x, t)
+ITEM = re.compile(rf"(Raises|Returns|Taught in:|Arguments|{NAMED}(, {NAMED})*( ->[^:]*)?:) ")
 
 
 def modules():
@@ -63,7 +62,7 @@ def process(app, what, name, obj, options, lines):
         elif not indented and line and code:
             result.append("")
         code = indented or (code and not line)
-        if not indented and begins(line) and result and result[-1]:
+        if not indented and begins(line) and result and result[-1].endswith((".", ")")):
             result.append("")
         result.append(line if indented else escape(line))
     lines[:] = [*result, ""]

@@ -67,6 +67,7 @@ html_js_files = ["book.js"]
 html_sourcelink_suffix = ""
 html_show_search_summary = False
 html_show_copyright = False
+html_use_index = html_domain_indices = False  # the search finds it all
 html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_persistent": [],

@@ -73,8 +73,17 @@ def skip(app, what, name, obj, skipped, options):
     return True if (obj.__doc__ or "").startswith("Alias for field number") else None
 
 
+def flatten(app, page, template, context, doctree):
+    """Make one list of the modules: viewcode nests them in a way that is no HTML."""
+    if page == "_modules/index":
+        heading, _, body = context["body"].partition("</h1>")
+        items = "\n".join(re.findall(r"<li>.*?</li>", body))
+        context["body"] = f"{heading}</h1>\n<ul>\n{items}\n</ul>\n"
+
+
 def setup(app):
     app.connect("source-read", fill)
+    app.connect("html-page-context", flatten)
     app.connect("autodoc-process-docstring", process)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

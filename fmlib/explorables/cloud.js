@@ -6,7 +6,7 @@ function setup(root, data) {
   const t = stage.slider({
     name: "t", label: "Time t", min: 0, max: data.t_end, step: 0.01, value: data.t, format: fixed,
   });
-  const [play] = stage.buttons({
+  stage.buttons({
     Play() {
       const from = t.value < data.t_end ? t.value : 0;
       stage.play(4 * (1 - from), (p) => (t.value = from + p * (data.t_end - from)));
@@ -34,10 +34,9 @@ function setup(root, data) {
     const x = cloud(), { field } = flow(), u = field.velocity(x, t.value);
     const logProb = field.logProb(x, t.value);
     return {
-      x_0: Array.from(x_0),
+      x_0: Array.from(x_0), x: Array.from(x),
       speed: rms(u, new Float64Array(u.length)),
       entropy: -logProb.reduce((sum, value) => sum + value, 0) / logProb.length,
-      mean: [0, 1].map((j) => (2 * x.filter((_, i) => i % 2 === j).reduce((a, b) => a + b)) / x.length),
     };
   };
 
@@ -47,7 +46,7 @@ function setup(root, data) {
     stage.field(field.velocity, t.value);
     stage.dots(cloud(), stage.timeColor(t.value / data.t_end), 2.2);
     const { speed, entropy } = numbers();
-    stage.say(`Mean speed (rms): ${fixed(speed)}\nEntropy, the mean of \u2212log p_t: ${fixed(entropy)}`);
+    stage.say(`Mean speed (rms): ${fixed(speed)}\nEntropy, the mean of \u2212log p\u209c: ${fixed(entropy)}`);
   };
-  return { stage, numbers, play };
+  return { stage, numbers, velocity: (x, time) => flow().field.velocity(x, time) };
 }

@@ -45,7 +45,7 @@ function setup(root, data) {
     const { nfe, error, x, end } = result();
     return { nfe, error, x_0: Array.from(x[0]), end: Array.from(end) };
   };
-  const [play] = stage.buttons({
+  stage.buttons({
     Play: () => stage.play(3, (progress) => (t = progress)),
     "Other noise": () => ((seed += 1), stage.redraw()),
   });
@@ -57,5 +57,5 @@ function setup(root, data) {
     stage.dots(cloud(), stage.timeColor(t), 2.2);
     stage.say(`${nfe} velocity evaluations, t = ${fixed(t)}\nError of the solver (rms): ${short(error)}`);
   };
-  return { stage, numbers, play, velocity };
+  return { stage, numbers, velocity };
 }

@@ -29,8 +29,8 @@ function setup(root, data) {
     stage.arrow(...x, mean[0] - x[0], mean[1] - x[1], stage.colors.ink, 2.4, 9);
     stage.dots(x, stage.colors.ink, 3.5, 1);
     stage.say(
-      `u_t(x) = (${velocity.map((v) => fixed(v)).join(", ")})\n` +
-      `E[X_1 | X_t = x] = (${mean.map((v) => fixed(v)).join(", ")})\n` +
+      `u\u209c(x) = (${velocity.map((v) => fixed(v)).join(", ")})\n` +
+      `E[X\u2081 | X\u209c = x] = (${mean.map((v) => fixed(v)).join(", ")})\n` +
       `The weight lies on about ${Math.round(carriers)} of ${n} points.`);
   };
   stage.handle({ label: "The point x", x: x[0], y: x[1], moved: (...to) => (x = to.slice(0, 2)) });

@@ -121,7 +121,6 @@ class Stage {
       return button;
     });
     this.#add(element("div", { class: "fm-buttons" }, ...made));
-    return made;
   }
 
   say(text) {

@@ -2,39 +2,48 @@
 // data: target (means (K, 1), stds, weights at scale 1), paths {name: spec}, t_end {name: time},
 //       n_particles, scale, nfe, method, path, coupling
 
-// The distribution function of N(0, 1), by its series (Marsaglia 2004, "Evaluating the Normal
-// Distribution"), and its density.
+// The density of N(0, 1), and what lies above x: by the series of Marsaglia 2004, "Evaluating the
+// Normal Distribution", and in the tail by Laplace's continued fraction.
 const phi = (x) => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
-function Phi(x) {
-  if (Math.abs(x) > 8) return x > 0 ? 1 : 0;
-  let term = x, sum = x;
-  for (let k = 3; sum + term !== sum; k += 2) sum += term *= (x * x) / k;
-  return 0.5 + sum * phi(x);
+function above(x) {
+  if (x < -3) return 1 - above(-x);
+  let value = x; // of the fraction x + 1/(x + 2/(x + 3/(x + ...)))
+  if (x > 3) {
+    for (let k = 60; k > 0; k--) value = x + k / value;
+    return phi(x) / value;
+  }
+  for (let k = 3, term = x; value + term !== value; k += 2) value += term *= (x * x) / k;
+  return 0.5 - value * phi(x);
 }
-function probit(p, z = 0) { // the z with Phi(z) = p, by Newton's method from a guess
+function quantile(p, z) { // the z with above(z) = p, by Newton's method for the logarithm
   for (let i = 0; i < 50; i++) {
-    const step = (Phi(z) - p) / phi(z);
-    z -= Math.max(-1, Math.min(1, step));
+    const q = above(z), step = (q / phi(z)) * Math.log(q / p);
+    z += Math.max(-1, Math.min(1, step));
     if (Math.abs(step) < 1e-12) break;
   }
   return z;
 }
 
-// The optimal transport map from N(0, 1) in one dimension keeps the order: x_1 = F^-1(Phi(x_0)).
-// As a table of pairs (x_0, x_1), both rising.
-function makeTransport({ means, stds, weights }, size = 8000) {
+// The optimal transport map from N(0, 1) in one dimension keeps the order: as much of the target
+// lies above x_1 as of the noise above x_0.  A table of pairs (x_0, x_1), both rising, far into the
+// tails, where a coarse solver may go.
+function makeTransport({ means, stds, weights }, size = 20000) {
   const m = means.flat(), s = each(stds, m.length), w = each(weights, m.length);
-  const F = (y) => m.reduce((sum, _, k) => sum + w[k] * Phi((y - m[k]) / s[k]), 0);
-  const low = Math.min(...m.map((m_k, k) => m_k - 6 * s[k]));
-  const high = Math.max(...m.map((m_k, k) => m_k + 6 * s[k]));
-  const x_0 = [], x_1 = [];
-  for (let i = 0; i <= size; i++) {
-    const y = low + ((high - low) * i) / size, p = F(y);
-    if (p < 1e-9 || p > 1 - 1e-9) continue;
-    x_0.push(probit(p, x_0.at(-1) ?? -6));
-    x_1.push(y);
-  }
-  return { x_0, x_1 };
+  const middle = m.reduce((sum, m_k, k) => sum + w[k] * m_k, 0);
+  const reach = Math.max(...m.map((m_k, k) => Math.abs(m_k - middle) + 37 * s[k]));
+  const half = (sign) => { // outwards from the middle, each time with what lies further out
+    const x_0 = [], x_1 = [];
+    for (let i = 0; i <= size / 2; i++) {
+      const y = middle + (sign * reach * 2 * i) / size;
+      const p = m.reduce((sum, m_k, k) => sum + w[k] * above((sign * (y - m_k)) / s[k]), 0);
+      x_0.push(sign * quantile(p, i ? sign * x_0[i - 1] : 0));
+      x_1.push(y);
+    }
+    return { x_0, x_1 };
+  };
+  const [lower, upper] = [half(-1), half(1)];
+  const join = (name) => [...lower[name].slice(1).reverse(), ...upper[name]];
+  return { x_0: join("x_0"), x_1: join("x_1") };
 }
 
 // The i and the fraction at which the rising f(i) passes `value`.
@@ -53,16 +62,20 @@ function makeEntry(target, path, coupling, transport) {
   if (coupling === "independent") return { velocity: makeMixture(target, path).velocity };
   const { x_0, x_1 } = transport;
   const between = (list, [i, part]) => list[i] + part * (list[i + 1] - list[i]);
+  const find = (value, t) => { // the walker that is at this place at time t
+    const a = path.alpha(t), s = path.sigma(t);
+    return invert((i) => a * x_1[i] + s * x_0[i], x_0.length, value);
+  };
   const velocity = (x, t) => {
-    const a = path.alpha(t), s = path.sigma(t), da = path.dAlpha(t), ds = path.dSigma(t);
+    const da = path.dAlpha(t), ds = path.dSigma(t);
     return x.map((value) => {
-      const at = invert((i) => a * x_1[i] + s * x_0[i], x_0.length, value);
+      const at = find(value, t);
       return da * between(x_1, at) + ds * between(x_0, at);
     });
   };
   const exact = (starts, t) => starts.map((value) => {
-    const end = between(x_1, invert((i) => x_0[i], x_0.length, value));
-    return path.alpha(t) * end + path.sigma(t) * value;
+    const at = find(value, 0);
+    return path.alpha(t) * between(x_1, at) + path.sigma(t) * between(x_0, at);
   });
   return { velocity, exact };
 }
@@ -86,7 +99,7 @@ function setup(root, data) {
   stage.output.before(table);
 
   const n = data.n_particles, FINE = 200;
-  const x_0 = Float64Array.from({ length: n }, (_, i) => probit((i + 0.5) / n));
+  const x_0 = Float64Array.from({ length: n }, (_, i) => -quantile((i + 0.5) / n, 0));
   let fine = {}, scaled = 0; // all entries with their exact trajectories, for one scale
 
   function entries() {
@@ -104,7 +117,7 @@ function setup(root, data) {
         const entry = makeEntry(target, makePath(spec), how, transport), end = data.t_end[name];
         const times = Array.from({ length: FINE + 1 }, (_, i) => (end * i) / FINE);
         const states = entry.exact
-          ? [x_0, ...times.slice(1).map((t) => entry.exact(x_0, t))]
+          ? times.map((t) => entry.exact(x_0, t))
           : solve(entry.velocity, x_0, FINE, "rk4", end).x;
         fine[`${name}, ${how}`] = { ...entry, end, states, S: straightness(states) };
       }

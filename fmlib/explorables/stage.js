@@ -63,6 +63,10 @@ class Stage {
     this.output = element("output", { "aria-live": "polite" });
     this.side = element("div", { class: "fm-side" }, this.output, element("p", {}, hint));
     root.replaceChildren(element("style", {}, STYLE), this.plot, this.side);
+    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take keys for its commands
+    for (const type of ["focusin", "keydown"]) { // and focus for the cell
+      root.addEventListener(type, (event) => event.stopPropagation());
+    }
     this.pen = this.canvas.getContext("2d");
     this.paint = () => {};
     this.waiting = 0;

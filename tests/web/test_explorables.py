@@ -71,9 +71,8 @@ class Explorable:
 
     def picture(self):
         """What the canvas shows, once it has been painted."""
-        return self.js(
-            "root => { root.explorable.stage.paintNow(); return root.explorable.stage.canvas.toDataURL(); }"
-        )
+        self.js("root => root.explorable.stage.paintNow()")
+        return self.js("root => root.explorable.stage.canvas.toDataURL()")
 
     def text(self):
         self.js("root => root.explorable.stage.paintNow()")
@@ -95,6 +94,11 @@ def mixture_of(spec, scale=1.0):
         scale * torch.tensor(spec["stds"], **like),
         torch.tensor(spec["weights"], **like),
     )
+
+
+def flow_to(target, path):
+    """The exact marginal velocity."""
+    return lambda x, t: target.velocity(path, x, t)
 
 
 def network_of(spec):
@@ -121,8 +125,8 @@ def check_cloud(it):
             f"{got['speed']:.2f}" in it.text() and f"{got['entropy']:.2f}".strip("-") in it.text()
         )
         it.put("t", it.data["t_end"])
-        velocity = lambda x, t, target=target, path=path: target.velocity(path, x, t)
-        end = solve(velocity, points(got["x_0"]), 50, "heun", t_end=it.data["t_end"]).end
+        start, t_end = points(got["x_0"]), it.data["t_end"]
+        end = solve(flow_to(target, path), start, 50, "heun", t_end=t_end).end
         assert (points(it.numbers()["x"]) - end).abs().max() < CLOSE
 
 
@@ -172,17 +176,16 @@ def check_steps(it):
 def check_draw(it):
     box = it.root.locator("canvas").bounding_box()
     it.root.get_by_role("button", name="Clear").click()
-    place = lambda u, v: (box["x"] + u * box["width"], box["y"] + v * box["height"])
-    it.page.mouse.move(*place(0.2, 0.3))
+    it.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
     it.page.mouse.down()
-    it.page.mouse.move(*place(0.4, 0.6), steps=8)
+    it.page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"], steps=8)
     it.page.mouse.up()
     it.page.wait_for_function(f"document.getElementById('{it.mark}').explorable.numbers().t === 1")
     got = it.numbers()
     assert len(got["points"]) > 3
     target = GaussianMixture(points(got["points"]), got["std"])
-    velocity = lambda x, t: target.velocity(path_of(it.data["path"]), x, t)
-    end = solve(velocity, points(got["x_0"]), it.data["n_steps"], "heun").end
+    velocity, start = flow_to(target, path_of(it.data["path"])), points(got["x_0"])
+    end = solve(velocity, start, it.data["n_steps"], "heun").end
     assert (points(got["end"]) - end).abs().max() < CLOSE
     near = (torch.cdist(end, target.means).min(1).values < 2 * got["std"]).double().mean()
     assert got["share"] == pytest.approx(float(near), abs=1e-9) and near > 0.7
@@ -194,27 +197,27 @@ def check_draw(it):
 
 
 def transported(target, path, x_0):
-    """The velocity of optimal transport pairs on a path, in one dimension, by root finding."""
+    """The velocity of optimal transport pairs on a path, in one dimension, and their walks,
+    by root finding."""
     m, s, w = (v.numpy() for v in (target.means[:, 0], target.stds, target.weights))
-    backwards = lambda y: norm.ppf((w * norm.cdf((y - m) / s)).sum())  # x_0 of x_1 = y
+
+    def backwards(y):  # the x_0 of x_1 = y, from the nearer tail
+        if y > (w * m).sum():
+            return norm.isf((w * norm.sf((y - m) / s)).sum())
+        return norm.ppf((w * norm.cdf((y - m) / s)).sum())
 
     def pair(x, t):  # the (x_0, x_1) whose walker is at x at time t
         alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
-        reach = 5.5 * s.max()
-        y = brentq(
-            lambda y: alpha * y + sigma * backwards(y) - x,
-            m.min() - reach,
-            m.max() + reach,
-            xtol=1e-13,
-        )
+        gap = lambda y: alpha * y + sigma * backwards(y) - x  # noqa: E731
+        y = brentq(gap, m.min() - 37 * s.max(), m.max() + 37 * s.max(), xtol=1e-13)
         return backwards(y), y
 
     def velocity(x, t):
-        pairs = torch.tensor([pair(float(v), t) for v in x])
+        pairs = torch.tensor([pair(float(v), t) for v in x], dtype=torch.float64)
         return (path.d_sigma(t) * pairs[:, :1] + path.d_alpha(t) * pairs[:, 1:]).to(x)
 
-    x_1 = torch.tensor([pair(float(v), 0.0)[1] for v in x_0], dtype=torch.float64)[:, None]
-    return velocity, x_1
+    walkers = torch.tensor([pair(float(v), 0.0) for v in x_0], dtype=torch.float64)
+    return velocity, lambda t: path.alpha(t) * walkers[:, 1:] + path.sigma(t) * walkers[:, :1]
 
 
 def check_race(it):
@@ -223,14 +226,14 @@ def check_race(it):
         start[:, 0], norm.ppf((np.arange(len(start)) + 0.5) / len(start)), atol=1e-9
     )
     costs = {"euler": 1, "midpoint": 2, "heun": 2}
-    for scale, nfe, method in ((0.5, 2, "heun"), (1.0, 4, "euler"), (3.0, 8, "midpoint")):
+    for scale, nfe, method in ((0.5, 2, "heun"), (1.0, 4, "euler"), (2.0, 16, "midpoint")):
         for name, value in (("scale", scale), ("nfe", nfe), ("method", method)):
             it.put(name, value)
         got = {row["name"]: row for row in it.numbers()["rows"]}
         target, n = mixture_of(it.data["target"], scale), max(1, nfe // costs[method])
         for name, spec in it.data["paths"].items():
             path, t_end = path_of(spec), it.data["t_end"][name]
-            independent = lambda x, t, path=path: target.velocity(path, x, t)
+            independent = flow_to(target, path)
             fine = solve(independent, start, 200, "rk4", t_end=t_end)
             few = solve(independent, start, n, method, t_end=t_end, keep="end").end
             row = got[f"{name}, independent"]
@@ -238,28 +241,26 @@ def check_race(it):
             assert row["error"] == pytest.approx(
                 float((few - fine.end).square().mean().sqrt()), abs=CLOSE
             )
-            velocity, x_1 = transported(target, path, start)
-            t = fine.t
-            walks = torch.stack([path.alpha(s) * x_1 + path.sigma(s) * start for s in t])
-            walks[0] = start
+            velocity, walk = transported(target, path, start)
+            walks = torch.stack([walk(t) for t in fine.t])
             few = solve(velocity, start, n, method, t_end=t_end, keep="end").end
             row = got[f"{name}, OT"]
-            S = straightness(Trajectory(t, walks, 0)).relative
-            assert row["S"] == pytest.approx(S, rel=1e-3, abs=CLOSE)
+            S = straightness(Trajectory(fine.t, walks, 0)).relative
+            assert row["S"] == pytest.approx(S, rel=CLOSE, abs=CLOSE)
             error = float((few - walks[-1]).square().mean().sqrt())
             assert row["error"] == pytest.approx(error, abs=CLOSE)
     best = min(got.values(), key=lambda row: row["error"])
-    assert f"Least error at 8 evaluations: {best['name']}" in it.text()
+    assert f"Least error at 16 evaluations: {best['name']}" in it.text()
 
 
 def check_network(it):
     path = path_of(it.data["path"]) if "path" in it.data else None
 
     def field(spec):
-        if "sizes" in spec:
-            return network_of(spec)
-        target = mixture_of(spec)
-        return lambda x, t: target.velocity(path, x, t)
+        return network_of(spec) if "sizes" in spec else flow_to(mixture_of(spec), path)
+
+    def guided(own, w):  # lesson 09: u + w (u of the label - u)
+        return lambda x, t: every(x, t) + w * (own(x, t) - every(x, t))
 
     every = field(it.data["unconditional"]) if "unconditional" in it.data else None
     for label in it.options("label", next(iter(it.data["fields"]))):
@@ -268,14 +269,13 @@ def check_network(it):
         for n, method, w in ((1, "euler", 0.0), (4, "heun", 1.0), (9, "midpoint", 3.0)):
             for name, value in (("n_steps", n), ("method", method), ("guidance", w)):
                 it.put(name, value)
-            guided = lambda x, t, own=own, w=w: every(x, t) + w * (own(x, t) - every(x, t))
-            velocity = guided if every else own
+            velocity = guided(own, w) if every else own
             got = it.numbers()
             x_0 = points(got["x_0"])
             run = solve(velocity, x_0, n, method)
             assert (points(got["end"]) - run.end).abs().max() < CLOSE
-            fine = solve(velocity, x_0[:200], 50, "heun").end
-            error = float((run.end[:200] - fine).square().sum(1).mean().sqrt())
+            fine = solve(velocity, x_0[:100], 50, "heun").end
+            error = float((run.end[:100] - fine).square().sum(1).mean().sqrt())
             assert got["nfe"] == run.nfe and got["error"] == pytest.approx(error, abs=CLOSE)
             assert f"{run.nfe} velocity evaluations" in it.text()
 
@@ -366,8 +366,7 @@ def test_a_finger_moves_the_ring(entry, tab):
     it, _ = opened(tab, entry, width=390, has_touch=True, is_mobile=True)
     ring = it.root.locator(".fm-handle")
     before, style = it.picture(), ring.get_attribute("style")
-    box = it.root.locator("canvas").bounding_box()
-    it.page.touchscreen.tap(box["x"] + 0.3 * box["width"], box["y"] + 0.7 * box["height"])
+    it.root.locator("canvas").tap(position={"x": 100, "y": 200})
     it.page.wait_for_timeout(300)
     assert ring.get_attribute("style") != style and it.picture() != before
 
@@ -413,7 +412,5 @@ def test_sixty_frames_a_second_on_500_points(name, tab, note):
     it, _ = opened(tab, next(e for e in ALL if e[2] == name))
     runs = [it.js(FRAMES, 500) for _ in range(3)]
     best = min(runs, key=lambda run: run["median"])  # others may use the machine meanwhile
-    note(
-        f"{name}: 500 points, {best['fps']:.0f} frames a second, {best['median']:.1f} ms of work each"
-    )
+    note(f"{name}: 500 points, {best['fps']:.0f} frames a second of {best['median']:.1f} ms work")
     assert best["median"] < 1000 / 60

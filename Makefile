@@ -18,7 +18,7 @@ export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
 .PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
-    peers grader press book book-serve
+    peers grader press book book-serve test-web browser
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,10 +28,13 @@ lab: env ## open the series in JupyterLab
 	    --LabApp.extension_manager=readonly $(if $(filter 0,$(shell id -u)),--allow-root) \
 	    $(LAB_ARGS) notebooks/00_start_here.ipynb
 
-test: peers grader press ## run everything that CI runs: lint, unit tests, every lesson and its exercises
+test: peers grader press ## run lint, unit tests, every lesson and its exercises
 	@$(PY) -m ruff check && $(PY) -m ruff format --check
-	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 tests
+	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 --ignore=tests/web tests
 	@TQDM_DISABLE=1 FMLIB_SEED=0 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+
+test-web: book browser ## open the book and JupyterLab in a real browser, and use them
+	@$(PY) -m pytest -q tests/web
 
 notebooks: env ## run the lessons again, store their outputs and figures (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py $(ONLY)
@@ -94,6 +97,13 @@ grader: env
 
 press: grader
 	$(call install,requirements-book.lock,book,Sphinx)
+
+browser: env
+	$(call install,tests/web/requirements.lock,web,Playwright)
+	@test -n "$(CHROMIUM)" || command -v chromium >/dev/null || { \
+	    test "$$(id -u)" = 0 && apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	    { echo "make: install Chromium (Debian's package chromium), or say CHROMIUM=<its path>" >&2; exit 1; }
 
 # MathJax for the book's pages, and axe-core for their tests, in the versions of package-lock.json.
 # Only what a page may load goes into the site.

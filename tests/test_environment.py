@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ["requirements.lock", "requirements-classroom.lock", "requirements-book.lock"]
-PEERS = "tests/peers/requirements.lock"
+PEERS, WEB = "tests/peers/requirements.lock", "tests/web/requirements.lock"
 CONDA_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
 FLOORS = {
     "shapes": 0,
@@ -75,7 +75,7 @@ def test_torch_is_pinned_to_one_version_everywhere():
     assert locked()["torch"] == "2.13.0"
 
 
-@pytest.mark.parametrize("file", [*LOCKS, PEERS])
+@pytest.mark.parametrize("file", [*LOCKS, PEERS, WEB])
 def test_a_lock_names_no_place_of_its_making(file):
     lines = (ROOT / file).read_text().splitlines()
     pins = "\n".join(line for line in lines if not line.startswith("#"))
@@ -84,7 +84,7 @@ def test_a_lock_names_no_place_of_its_making(file):
 
 def test_no_package_stands_in_two_locks():
     """So that none of them changes what another one has installed."""
-    count = Counter(name for file in [*LOCKS, PEERS] for name in locked(file))
+    count = Counter(name for file in [*LOCKS, PEERS, WEB] for name in locked(file))
     assert [name for name, n in count.items() if n > 1] == []
 
 
@@ -93,6 +93,13 @@ def test_what_is_installed_is_what_is_locked():
         for name, version in locked(file).items():
             installed = importlib.metadata.version(name)
             assert installed.split("+")[0] == version, name
+
+
+def test_ci_runs_both_kinds_of_tests():
+    ours = (ROOT / ".ci/run").read_text()
+    theirs = (ROOT / ".github/workflows/ci.yml").read_text()
+    for command in ("make test", "make test-web"):
+        assert re.search(rf"^{command}$", ours, re.M) and re.search(rf"- run: {command}\b", theirs)
 
 
 def test_the_locks_hold_what_the_book_needs():

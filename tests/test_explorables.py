@@ -22,7 +22,8 @@ def shown(monkeypatch):
     """What was displayed."""
     things = []
     monkeypatch.setattr(fmlib.explorables, "display", things.append)
-    return things
+    yield things
+    plt.close("all")
 
 
 def data_of(output):

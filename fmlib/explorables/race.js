@@ -157,7 +157,7 @@ function setup(root, data) {
       stage.dots(way, stage.colors.ink, 1.6);
     }
     const found = rows(), best = Math.min(...found.map((row) => row.error));
-    const head = ["", "S", "error"].map((text) => element("th", { scope: "col" }, text));
+    const head = ["flow", "S", "error"].map((text) => element("th", { scope: "col" }, text));
     table.replaceChildren(
       element("caption", {}, "Straightness S, relative, and rms error"),
       element("tr", {}, ...head),

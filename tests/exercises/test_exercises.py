@@ -24,9 +24,9 @@ def learners(path):
 def test_every_solution_passes_within_a_second(path, capsys):
     names, module = solved(path), checks_of(path.name[:2])
     for name, wanted in checked(path).items():
-        start = time.perf_counter()
+        start = time.process_time()  # the machine may be busy with something else
         assert verdict(getattr(module, name), *[names[answer] for answer in wanted]) == "", name
-        assert time.perf_counter() - start < 1, name
+        assert time.process_time() - start < 1, name
         assert capsys.readouterr().out.count("\n") == 1
 
 

@@ -4,10 +4,11 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.functional import silu
 
 from fmlib.shapes import check_points, expand_time, flat_points
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "Classifier", "UNet"]
 
 
 class MLP(nn.Module):
@@ -38,3 +39,117 @@ class MLP(nn.Module):
             raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
         t = expand_time(t, x).reshape(-1, 1).expand(x.shape[0], 1)
         return self.layers(torch.cat([flat_points(x), t], dim=1)).reshape(x.shape)
+
+
+class _ResBlock(nn.Module):
+    """Two convolutions beside a shortcut; the vector e, (batch, width), scales and shifts between.
+
+    The second convolution starts at zero, so that the block starts as its shortcut.
+    """
+
+    def __init__(self, channels_in, channels, width):
+        super().__init__()
+        self.first = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+        self.modulation = nn.Linear(width, 2 * channels)
+        same = channels_in == channels
+        self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
+
+    def forward(self, x, e):
+        scale, shift = self.modulation(e)[:, :, None, None].chunk(2, dim=1)
+        h = self.first(silu(x)) * (1 + scale) + shift
+        return self.shortcut(x) + self.second(silu(h))
+
+
+class UNet(nn.Module):
+    """A convolutional network for images: down to coarser grids, up again, with bridges across.
+
+    dims: (channels, height, width) of an image, so that x is (batch, *dims); height and width must
+    be divisible by 4, since the grid is halved twice.  width: channels on the finest grid; the
+    others have two and four times as many.  t: a number, () or (batch,), enters every block.
+    n_classes: how many labels there are, 0 for a model(x, t) without any.  y: labels (batch,) in
+    0 ... n_classes, where n_classes itself means "no label"; None means that for the whole batch.
+    No normalisation layers: at this size they cost more time than they save.
+    Raises ValueError for dims or a width that do not fit, or if x or y has another shape.
+    Ronneberger et al. 2015, figure 1; Ho et al. 2020, appendix B.  Taught in: 08, section 2.
+    """
+
+    def __init__(self, dims=(1, 8, 8), width=16, n_classes=0):
+        super().__init__()
+        self.dims, self.n_classes = tuple(dims), n_classes
+        if len(self.dims) != 3 or self.dims[1] % 4 or self.dims[2] % 4 or width < 1:
+            raise ValueError(
+                "UNet needs dims = (channels, height, width), the last two divisible by 4, and a "
+                f"width of at least 1, got {self.dims} and {width}"
+            )
+        fine, middle, coarse = width, 2 * width, 4 * width
+        inner = 4 * width  # of the vector that says what t and y are
+        self.register_buffer("frequency", math.pi * 2 ** torch.linspace(-1, 5, 16), False)
+        self.time = nn.Sequential(nn.Linear(32, inner), nn.SiLU(), nn.Linear(inner, inner))
+        self.label = nn.Embedding(n_classes + 1, inner) if n_classes else None
+        self.enter = nn.Conv2d(self.dims[0], fine, 3, padding=1)
+        self.down = nn.ModuleList([_ResBlock(n, n, inner) for n in (fine, middle)])
+        self.coarsen = nn.ModuleList([nn.Conv2d(n, 2 * n, 2, stride=2) for n in (fine, middle)])
+        self.bottom = _ResBlock(coarse, coarse, inner)
+        self.refine = nn.ModuleList(
+            [nn.ConvTranspose2d(2 * n, n, 2, stride=2) for n in (middle, fine)]
+        )
+        self.up = nn.ModuleList([_ResBlock(2 * n, n, inner) for n in (middle, fine)])
+        self.leave = nn.Conv2d(fine, self.dims[0], 3, padding=1)
+
+    def forward(self, x, t, y=None):
+        check_points("x", x)
+        if x.shape[1:] != self.dims:
+            shape = ", ".join(str(n) for n in ("batch", *self.dims))
+            raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+        angle = expand_time(t, x).reshape(-1, 1) * self.frequency
+        e = self.time(torch.cat([angle.sin(), angle.cos()], dim=1)).expand(len(x), -1)
+        e = silu(e + self._label(y, x))
+        h, bridges = self.enter(x), []
+        for block, coarsen in zip(self.down, self.coarsen, strict=True):
+            h = block(h, e)
+            bridges.append(h)
+            h = coarsen(h)
+        h = self.bottom(h, e)
+        for refine, block in zip(self.refine, self.up, strict=True):
+            h = block(torch.cat([refine(h), bridges.pop()], dim=1), e)
+        return self.leave(silu(h))
+
+    def _label(self, y, x):
+        """The vectors of the labels, (batch, inner); 0 in a model without labels."""
+        if self.label is None:
+            if y is not None:
+                raise ValueError("this UNet has no labels: build it with n_classes, or leave y out")
+            return 0.0
+        if y is None:
+            y = torch.full(x.shape[:1], self.n_classes, device=x.device)
+        if y.shape != x.shape[:1] or y.is_floating_point():
+            raise ValueError(
+                f"y must be whole numbers of shape ({len(x)},), one label for each image, got "
+                f"{y.dtype} of shape {tuple(y.shape)}"
+            )
+        return self.label(y)
+
+
+class Classifier(nn.Module):
+    """A small convolutional classifier; what it sees before its last layer are its features.
+
+    dims: (channels, height, width) of an image.  model(x) -> logits (batch, n_classes);
+    model.features(x) -> (batch, 40), at least 0.
+    Taught in: 08, section 1.
+    """
+
+    def __init__(self, dims=(1, 8, 8), n_classes=10):
+        super().__init__()
+        channels, height, width = dims
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
+            nn.Linear(32 * ((height + 1) // 2) * ((width + 1) // 2), 40), nn.ReLU(),
+        )  # fmt: skip
+        self.logits = nn.Linear(40, n_classes)
+
+    def forward(self, x):
+        return self.logits(self.features(x))

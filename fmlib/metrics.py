@@ -1,4 +1,4 @@
-"""How far apart are two clouds of points, and how straight is a flow?"""
+"""How far apart are two clouds of points, are they copies, and how straight is a flow?"""
 
 import math
 from typing import NamedTuple
@@ -7,7 +7,11 @@ import torch
 
 from fmlib.shapes import check_finite, check_points
 
-__all__ = ["Straightness", "over_floor", "sliced_wasserstein", "straightness", "wasserstein"]
+__all__ = [
+    "NeighbourTest", "PrecisionRecall", "Straightness", "copying", "frechet_distance",
+    "neighbour_test", "over_floor", "precision_recall", "sliced_wasserstein", "straightness",
+    "wasserstein",
+]  # fmt: skip
 
 
 def _clouds(x, y):
@@ -69,6 +73,100 @@ def over_floor(draw_samples, draw_data, n=400, repeats=10, distance=wasserstein)
         above += distance(draw_samples(n), data)
         floor += distance(draw_data(n), data)
     return above / floor
+
+
+def frechet_distance(x, y):
+    """The Frechet distance: the squared W_2 of the Gaussians that have the clouds' moments.
+
+    = |m_x - m_y|^2 + trace(C_x + C_y - 2 (C_x C_y)^(1/2)), for means m and covariances C. On a
+    network's features it is the FID of papers. Whatever has the right moments has distance 0.
+    x: (n, *dims), y: (m, *dims), two points or more each.  Returns a float.
+    Raises ValueError for clouds of different dimension or values that are not finite.
+    Heusel et al. 2017, eq. 6.  Taught in: 08, section 1.
+    """
+    a, b = (torch.from_numpy(z) for z in _clouds(x, y))
+    if min(len(a), len(b)) < 2:
+        raise ValueError("a covariance needs two points or more in each cloud")
+    c, d = (torch.atleast_2d(z.T.cov()) for z in (a, b))
+    root = torch.linalg.eigvals(c @ d).real.clamp(min=0).sqrt().sum()  # trace of (c d)^(1/2)
+    far = (a.mean(0) - b.mean(0)).square().sum() + c.trace() + d.trace() - 2 * root
+    return max(float(far), 0.0)
+
+
+class NeighbourTest(NamedTuple):
+    """Shares of points whose nearest other point, in both clouds together, is of their own cloud.
+
+    gap = |of_x - 1/2| + |of_y - 1/2|, from 0 to 1.
+    """
+
+    gap: float
+    of_x: float
+    of_y: float
+
+
+def neighbour_test(x, y):
+    """The two-sample test by nearest neighbours: does a point's neighbour tell where it is from?
+
+    x, y: (n, *dims), equally many, so that both shares are 1/2, up to chance, if both clouds are
+    drawn from one distribution; 1 if they lie apart.  Their mean, the test's usual number, is 1/2
+    also for y and a noisy copy of it, where every neighbour is of y: the gap is 1 then.
+    Returns a NeighbourTest.
+    Raises ValueError for clouds of different dimension or size, or values that are not finite.
+    Lopez-Paz and Oquab 2017, section 3; Xu et al. 2018, section 2.  Taught in: 08, section 1.
+    """
+    a, b = (torch.from_numpy(z) for z in _clouds(x, y))
+    if len(a) != len(b):
+        raise ValueError(f"x and y must have equally many points, got {len(a)} and {len(b)}")
+    both = torch.cat([a, b])
+    from_x = torch.arange(len(both)) < len(a)
+    nearest = torch.cdist(both, both).fill_diagonal_(math.inf).argmin(1)
+    right = (from_x[nearest] == from_x).double()
+    of_x, of_y = float(right[: len(a)].mean()), float(right[len(a) :].mean())
+    return NeighbourTest(abs(of_x - 0.5) + abs(of_y - 0.5), of_x, of_y)
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision: the share of samples where data are. Recall: of data where samples are."""
+
+    precision: float
+    recall: float
+
+
+def precision_recall(samples, data, k=3):
+    """Precision and recall of samples, both by the same estimate of where a cloud is.
+
+    A cloud is the union of balls around its points, each reaching to the k-th nearest other point.
+    samples: (n, *dims), data: (m, *dims), more than k each.  Returns a PrecisionRecall.
+    Raises ValueError for clouds of different dimension, too few points, values not finite.
+    Kynkaanniemi et al. 2019, eqs. 1 and 2.  Taught in: 08, section 1.
+    """
+    x, y = (torch.from_numpy(z) for z in _clouds(samples, data))
+    if min(len(x), len(y)) <= k:
+        raise ValueError(f"both clouds need more than k = {k} points, got {len(x)} and {len(y)}")
+
+    def covered(points, by):
+        radius = torch.cdist(by, by).topk(k + 1, largest=False).values[:, -1]  # the first is itself
+        return float((torch.cdist(points, by) <= radius).any(1).double().mean())
+
+    return PrecisionRecall(covered(x, y), covered(y, x))
+
+
+def copying(samples, train, held_out):
+    """How often a sample is closer to the training data than held-out data are: P(d < d').
+
+    d and d' are the distances of a random sample and of a random held-out point to their nearest
+    training point; ties count half. 1/2 is what new draws of the data's distribution get, up to
+    chance; well above is a copy, well below lies far from the data or between them.
+    samples, train, held_out: (n, *dims), any numbers of points.  Returns a float.
+    Raises ValueError for clouds of different dimension or values that are not finite.
+    Meehan, Chaudhuri and Dasgupta 2020, section 3.  Taught in: 08, section 2.
+    """
+    near = []
+    for z in (samples, held_out):
+        a, b = (torch.from_numpy(c) for c in _clouds(z, train))
+        near.append(torch.cdist(a, b).min(1).values)
+    d, other = near[0][:, None], near[1]
+    return float((d < other).double().mean() + 0.5 * (d == other).double().mean())
 
 
 class Straightness(NamedTuple):

@@ -5,7 +5,16 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from conftest import PATHS, randn
-from fmlib.metrics import over_floor, sliced_wasserstein, straightness, wasserstein
+from fmlib.metrics import (
+    copying,
+    frechet_distance,
+    neighbour_test,
+    over_floor,
+    precision_recall,
+    sliced_wasserstein,
+    straightness,
+    wasserstein,
+)
 from fmlib.solvers import Trajectory, solve
 
 
@@ -120,3 +129,92 @@ def test_empty_clouds_are_refused():
     for distance in (wasserstein, sliced_wasserstein):
         with pytest.raises(ValueError, match="not empty"):
             distance(torch.zeros(0, 2), torch.zeros(3, 2))
+
+
+def test_frechet_distance_is_the_wasserstein_distance_of_gaussians():
+    """For x -> A x + b with A symmetric and positive definite, the optimal map between them."""
+    x = randn(500, 3)
+    a = randn(3, 3, seed=1)
+    a = a @ a.T + torch.eye(3)
+    y = x @ a + torch.tensor([1.0, -2.0, 0.5])
+    # the map is the gradient of a convex function, hence optimal, for the clouds as for the moments
+    cost = (x - y).square().sum(1)
+    centred = x - x.mean(0)
+    shift = (x.mean(0) - y.mean(0)).square().sum()
+    expected = float(shift + (centred - centred @ a).square().sum() / 499)
+    assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-8)
+    assert frechet_distance(x, y) == pytest.approx(wasserstein(x, y) ** 2, rel=0.01)
+    assert wasserstein(x, y) ** 2 == pytest.approx(float(cost.mean()), rel=1e-9)
+
+
+def test_frechet_distance_sees_moments_only():
+    x = randn(400, 2)
+    coins = randn(400, 2, seed=1).sign()
+    coins = (coins - coins.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(coins.T.cov())).T
+    same = coins @ torch.linalg.cholesky(x.T.cov()).T + x.mean(0)  # x's moments, another shape
+    assert frechet_distance(x, same) < 1e-9 < 0.1 < wasserstein(x, same)
+
+
+def test_frechet_distance_takes_dead_features_and_single_numbers():
+    x = torch.cat([randn(50, 2), torch.zeros(50, 1)], 1)
+    assert frechet_distance(x, x + torch.tensor([0.0, 0.0, 3.0])) == pytest.approx(9.0)
+    assert frechet_distance(randn(50, 1), randn(50, 1) + 2) == pytest.approx(4.0)
+    with pytest.raises(ValueError, match="two points or more"):
+        frechet_distance(randn(1, 2), randn(5, 2))
+
+
+def test_neighbours_tell_clouds_apart_and_not_two_draws_of_one():
+    x, y = randn(400, 5), randn(400, 5, seed=1)
+    apart, one = neighbour_test(x, y + 20), neighbour_test(x, y)
+    assert apart == (1.0, 1.0, 1.0)
+    assert abs(one.of_x - 0.5) < 0.1 and abs(one.of_y - 0.5) < 0.1
+    assert one.gap == pytest.approx(abs(one.of_x - 0.5) + abs(one.of_y - 0.5))
+    swapped = neighbour_test(y, x)
+    assert (swapped.of_x, swapped.of_y) == (one.of_y, one.of_x)
+
+
+def test_the_gap_sees_noise_that_the_mean_of_the_shares_does_not():
+    y = randn(300, 40)
+    found = neighbour_test(y + 2 * randn(300, 40, seed=1), randn(300, 40, seed=2))
+    assert abs(found.of_x + found.of_y - 1) < 0.1 and found.gap > 0.8
+
+
+def test_neighbours_agree_with_scikit_learn():
+    from sklearn.neighbors import NearestNeighbors
+
+    x, y = randn(60, 3), 1.3 * randn(60, 3, seed=1)
+    both = torch.cat([x, y]).numpy()
+    nearest = NearestNeighbors(n_neighbors=1).fit(both).kneighbors(return_distance=False)[:, 0]
+    own = (nearest < 60) == (torch.arange(120).numpy() < 60)
+    found = neighbour_test(x, y)
+    assert (found.of_x, found.of_y) == (own[:60].mean(), own[60:].mean())
+    with pytest.raises(ValueError, match="equally many"):
+        neighbour_test(x, y[:50])
+
+
+def test_precision_and_recall_of_a_part_and_of_more_than_all():
+    data = torch.cat([randn(200, 2), randn(200, 2, seed=1) + 30])
+    part, more = randn(400, 2, seed=2), torch.cat([data + 1e-3, randn(400, 2, seed=3) - 40])
+    assert precision_recall(part, data).precision > 0.9
+    assert precision_recall(part, data).recall == pytest.approx(0.5, abs=0.05)
+    assert precision_recall(more, data).precision == pytest.approx(0.5, abs=0.05)
+    assert precision_recall(more, data).recall > 0.99
+    turned = precision_recall(data, more)
+    assert turned == precision_recall(more, data)[::-1]  # exchanged clouds exchange them
+    with pytest.raises(ValueError, match="more than k = 3 points, got 3"):
+        precision_recall(data[:3], data)
+
+
+def test_precision_counts_balls_to_the_kth_neighbour():
+    data = torch.tensor([[0.0], [1.0], [3.0], [7.0]])  # radii for k = 1: 1, 1, 2, 4
+    samples = torch.tensor([[-1.0], [-1.1], [4.9], [11.0], [11.1]])
+    assert precision_recall(samples, data, k=1).precision == pytest.approx(3 / 5)
+
+
+def test_copying_is_a_half_for_new_draws_one_for_copies_and_none_for_strangers():
+    train, held_out, new = randn(300, 3), randn(300, 3, seed=1), randn(300, 3, seed=2)
+    assert copying(new, train, held_out) == pytest.approx(0.5, abs=0.08)
+    assert copying(train, train, held_out) == 1
+    assert copying(train + 1e-3, train, held_out) > 0.98
+    assert copying(new + 50, train, held_out) == 0
+    assert copying(held_out, train, held_out) == 0.5  # ties count half

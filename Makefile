@@ -66,8 +66,8 @@ book-serve: book ## show the book on 127.0.0.1 (PORT=8000)
 	@echo "http://127.0.0.1:$(PORT)/ shows it, until Ctrl-C"
 	@$(PY) -m http.server --bind 127.0.0.1 --directory build/book $(PORT)
 
-bench: peers ## measure speed, as ratios, and quality at few steps (a quarter of an hour)
-	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py && $(PY) benchmarks/few_steps.py
+bench: peers ## measure speed, as ratios, and quality at few steps and of images (half an hour)
+	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py && $(PY) benchmarks/few_steps.py && $(PY) benchmarks/images.py
 
 lock: env ## resolve pyproject.toml into requirements.lock
 	@$(PY) -m venv build/lock

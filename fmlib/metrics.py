@@ -138,7 +138,7 @@ def precision_recall(samples, data, k=3):
     A cloud is the union of balls around its points, each reaching to the k-th nearest other point.
     samples: (n, *dims), data: (m, *dims), more than k each.  Returns a PrecisionRecall.
     Raises ValueError for clouds of different dimension, too few points, values not finite.
-    Kynkaanniemi et al. 2019, eqs. 1 and 2.  Taught in: 08, section 1.
+    Kynkäänniemi et al. 2019, eqs. 1 and 2.  Taught in: 08, section 1.
     """
     x, y = (torch.from_numpy(z) for z in _clouds(samples, data))
     if min(len(x), len(y)) <= k:

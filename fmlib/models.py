@@ -4,11 +4,11 @@ import math
 
 import torch
 from torch import nn
-from torch.nn.functional import silu
+from torch.nn.functional import scaled_dot_product_attention, silu
 
 from fmlib.shapes import check_points, expand_time, flat_points
 
-__all__ = ["MLP", "Classifier", "UNet"]
+__all__ = ["MLP", "Classifier", "DiT", "UNet"]
 
 
 class MLP(nn.Module):
@@ -153,3 +153,146 @@ class Classifier(nn.Module):
 
     def forward(self, x):
         return self.logits(self.features(x))
+
+
+class _Stream(nn.Module):
+    """The weights that one kind of tokens, image or text, has in a block."""
+
+    def __init__(self, width, heads, ends):
+        super().__init__()
+        self.heads, self.ends = heads, ends  # ends: read by the others, and not needed any more
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = _zero(nn.Linear(width, (2 if ends else 6) * width))
+        self.qkv = nn.Linear(width, 3 * width)
+        if not ends:
+            self.out = nn.Linear(width, width)
+            inner = nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width)
+            self.mlp = nn.Sequential(*inner)
+
+    def before(self, x, c):
+        """Queries, keys and values, (3, batch, heads, tokens, width / heads), and what c says."""
+        m = self.modulation(c)[:, None].chunk(2 if self.ends else 6, dim=2)
+        qkv = self.qkv(_modulate(self.norm(x), *m[:2]))
+        return qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4), m
+
+    def after(self, x, mixed, m):
+        """The residual steps of attention and of the MLP, each through a gate."""
+        x = x + m[2] * self.out(mixed)
+        return x + m[5] * self.mlp(_modulate(self.norm(x), *m[3:5]))
+
+
+def _zero(layer):
+    """adaLN-Zero: the gates start closed, so that every block starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _modulate(x, shift, scale):
+    return x * (1 + scale) + shift
+
+
+class _Block(nn.Module):
+    """A block of one stream (DiT), or of several that share one attention (MM-DiT)."""
+
+    def __init__(self, width, heads, ends):
+        super().__init__()
+        self.streams = nn.ModuleList(_Stream(width, heads, end) for end in ends)
+
+    def forward(self, tokens, c):
+        pairs = zip(self.streams, tokens, strict=True)
+        qkv, m = zip(*(stream.before(x, c) for stream, x in pairs), strict=True)
+        mixed = scaled_dot_product_attention(*torch.cat(qkv, dim=3)).transpose(1, 2).flatten(2)
+        mixed = mixed.split([x.shape[1] for x in tokens], dim=1)
+        parts = zip(self.streams, tokens, mixed, m, strict=True)
+        return [stream.after(*rest) for stream, *rest in parts if not stream.ends]
+
+
+class DiT(nn.Module):
+    """A diffusion transformer: velocity of images x at time t, for a label or a text y.
+
+    dims: (channels, height, width) of an image, cut into patches of patch by patch pixels, each a
+    token of the given width, for depth blocks with heads heads.  t: a number, () or (batch,); it
+    acts through adaptive layer norms whose gates start at zero (adaLN-Zero).
+    words: how many labels or words there are, 0 for a model(x, t) of neither.  length: None, for
+    labels y, (batch,), whose vectors are added to that of t; or the number of words of a text y,
+    (batch, length). joint: its words are tokens with weights of their own that join the attention
+    (MM-DiT); otherwise the text is made into one vector, which is added to that of t.
+    Raises ValueError if dims, patch, width and heads do not fit each other, or x or y them.
+    Peebles and Xie 2023, section 3; Esser et al. 2024, section 4.  Taught in: 09, sections 3 and 5.
+    """
+
+    def __init__(self, dims, patch=2, width=64, depth=4, heads=4, words=0, length=None, joint=True):
+        super().__init__()
+        channels, height, across = self.dims = tuple(dims)
+        if height % patch or across % patch or width % heads or width % 2:
+            raise ValueError(
+                f"patch must divide height and width, got {patch} and {height}, {across}; the "
+                f"width must be even and a multiple of heads, got {width} and {heads}"
+            )
+        n = (height // patch) * (across // patch)
+        self.patch, self.shape_y = (
+            patch,
+            None if words == 0 else () if length is None else (length,),
+        )
+        self.patches = nn.Linear(channels * patch**2, width)
+        self.place = nn.Parameter(0.1 * torch.randn(n, width))
+        self.register_buffer("frequency", 100 ** torch.linspace(0, 1, width // 2), persistent=False)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.joint = bool(self.shape_y) and joint
+        if words:
+            self.word = nn.Embedding(words, width)
+            nn.init.normal_(self.word.weight, std=0.5)
+        if self.shape_y:
+            self.order = nn.Parameter(0.1 * torch.randn(length, width))
+        if self.shape_y and not joint:
+            layers = nn.Linear(length * width, width), nn.SiLU(), nn.Linear(width, width)
+            self.pool = nn.Sequential(nn.Flatten(), *layers)
+        kinds = [[False, i == depth - 1][: 1 + self.joint] for i in range(depth)]
+        self.blocks = nn.ModuleList(_Block(width, heads, ends) for ends in kinds)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = _zero(nn.Linear(width, 2 * width))
+        self.pixels = _zero(nn.Linear(width, channels * patch**2))
+
+    def tokens(self, x, t, y=None):
+        """The tokens, a list of (batch, tokens, width), and c, (batch, width): what blocks take."""
+        cut = self._cut(x).permute(
+            0, 2, 4, 1, 3, 5
+        )  # (batch, rows, columns, channels, patch, patch)
+        tokens = [self.patches(cut.flatten(3).flatten(1, 2)) + self.place]
+        angle = expand_time(t, x).reshape(-1, 1) * self.frequency
+        c = self.time(torch.cat([angle.cos(), angle.sin()], dim=1)).expand(len(x), -1)
+        if self.joint:
+            tokens.append(self.word(y) + self.order)
+        elif self.shape_y:
+            c = c + self.pool(self.word(y) + self.order)
+        elif self.shape_y is not None:
+            c = c + self.word(y)
+        return tokens, silu(c)
+
+    def forward(self, x, t, y=None):
+        check_points("x", x)
+        if x.shape[1:] != self.dims:
+            shape = ", ".join(str(n) for n in ("batch", *self.dims))
+            raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+        self._check(y, len(x))
+        tokens, c = self.tokens(x, t, y)
+        for block in self.blocks:
+            tokens = block(tokens, c)
+        m = self.modulation(c)[:, None].chunk(2, dim=2)
+        out = self.pixels(_modulate(self.norm(tokens[0]), *m))
+        rows, columns = (n // self.patch for n in self.dims[1:])
+        out = out.unflatten(2, (-1, self.patch, self.patch)).unflatten(1, (rows, columns))
+        return out.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+    def _cut(self, x):
+        """(batch, channels, rows, patch, columns, patch)"""
+        return x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))
+
+    def _check(self, y, batch):
+        want = None if self.shape_y is None else (batch, *self.shape_y)
+        got = None if y is None else tuple(y.shape)
+        if got != want:
+            raise ValueError(
+                f"y must be {'None' if want is None else f'of shape {want}'}, got {got}"
+            )

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlib.models import MLP, Classifier, UNet
+from fmlib.models import MLP, Classifier, DiT, UNet
 
 
 @settings(deadline=None)
@@ -128,3 +128,100 @@ def test_the_classifier_reads_features_of_any_size_of_image():
     assert model(x).shape == (5, 4) and model.features(x).shape == (5, 40)
     assert model.features(x).min() >= 0
     torch.testing.assert_close(model.logits(model.features(x)), model(x))
+
+
+def random_dit(*arguments, **options):
+    """A DiT whose gates are open: at the start they are closed, and the output is zero."""
+    model = DiT(*arguments, **options).double()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return model
+
+
+KINDS = {  # of y -> options, the shape of one y
+    "none": ({}, None),
+    "label": ({"words": 5}, ()),
+    "text, joint": ({"words": 5, "length": 3}, (3,)),
+    "text, one vector": ({"words": 5, "length": 3, "joint": False}, (3,)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dit_keeps_the_shape_and_rows_do_not_mix(kind):
+    options, shape = KINDS[kind]
+    model = random_dit((2, 4, 6), patch=2, width=8, depth=2, heads=2, **options)
+    x, t = torch.randn(3, 2, 4, 6, dtype=torch.float64), torch.rand(3, dtype=torch.float64)
+    y = None if shape is None else torch.randint(5, (3, *shape))
+    out = model(x, t, y)
+    assert out.shape == x.shape
+    for i in range(3):
+        row = None if y is None else y[i : i + 1]
+        torch.testing.assert_close(model(x[i : i + 1], float(t[i]), row), out[i : i + 1])
+    assert (model(x, 0.5 * t, y) - out).abs().min() > 0
+    if y is not None:
+        assert (model(x, t, (y + 1) % 5) - out).abs().min() > 0
+
+
+def test_dit_starts_as_zero_and_its_blocks_as_the_identity():
+    model = DiT((1, 4, 4), width=8, depth=2, heads=2, words=5, length=3)
+    x, y = torch.randn(2, 1, 4, 4), torch.randint(5, (2, 3))
+    assert torch.equal(model(x, 0.3, y), torch.zeros_like(x))
+    tokens, c = model.tokens(x, 0.3, y)
+    for before, after in zip(tokens, model.blocks[0](tokens, c), strict=True):
+        assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_dit_reads_the_order_of_words(joint):
+    model = random_dit((1, 4, 4), width=8, depth=1, heads=2, words=5, length=2, joint=joint)
+    x = torch.randn(1, 1, 4, 4, dtype=torch.float64)
+    a, b = (model(x, 0.5, torch.tensor([words])) for words in ([1, 2], [2, 1]))
+    assert (a - b).abs().min() > 0
+
+
+def test_tokens_of_dit_are_patches_and_only_their_place_tells_them_apart():
+    model = random_dit((1, 4, 4), width=8, depth=2, heads=2)
+    x = torch.randn(1, 1, 4, 4, dtype=torch.float64)
+    swapped = x.roll(2, dims=3)  # left and right patches change places
+    assert (model(swapped, 0.5) - model(x, 0.5).roll(2, dims=3)).abs().min() > 0
+    model.place.data.zero_()
+    torch.testing.assert_close(model(swapped, 0.5), model(x, 0.5).roll(2, dims=3))
+
+
+def test_words_reach_the_image_through_attention_only():
+    model = random_dit((1, 4, 4), width=8, depth=1, heads=2, words=5, length=3)
+    image, words = model.blocks[0].streams
+    x, y = torch.randn(1, 1, 4, 4, dtype=torch.float64), torch.tensor([[1, 2, 3]])
+    out = model(x, 0.5, y)
+    words.qkv.weight.data[16:] = 0  # their values, the last third
+    words.qkv.bias.data[16:] = 0
+    words.qkv.bias.data[8:16] = 0  # and their keys: a score of 0
+    words.qkv.weight.data[8:16] = 0
+    silent = model(x, 0.5, y)
+    assert (silent - out).abs().min() > 0
+    torch.testing.assert_close(model(x, 0.5, torch.tensor([[4, 0, 0]])), silent)
+
+
+def test_every_weight_of_dit_has_a_part_in_its_output():
+    model = random_dit((1, 4, 4), width=8, depth=2, heads=2, words=2, length=2)
+    out = model(torch.randn(4, 1, 4, 4, dtype=torch.float64), 0.5, torch.tensor([[0, 1]] * 4))
+    for name, gradient in zip(
+        dict(model.named_parameters()),
+        torch.autograd.grad(out.square().sum(), list(model.parameters())),
+        strict=True,
+    ):
+        assert gradient.abs().max() > 1e-12, name
+
+
+def test_dit_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="patch must divide height and width"):
+        DiT((1, 5, 4))
+    with pytest.raises(ValueError, match="multiple of heads"):
+        DiT((1, 4, 4), width=6)
+    model, x = DiT((1, 4, 4), width=8), torch.zeros(2, 1, 4, 4)
+    with pytest.raises(ValueError, match=r"x must have shape \(batch, 1, 4, 4\), got \(2, 16\)"):
+        model(x.flatten(1), 0.5)
+    with pytest.raises(ValueError, match=r"y must be None, got \(2,\)"):
+        model(x, 0.5, torch.zeros(2, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"y must be of shape \(2,\), got None"):
+        DiT((1, 4, 4), width=8, words=3)(x, 0.5)

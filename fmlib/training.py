@@ -41,16 +41,21 @@ def fit(
     checkpoint=None,
     generator=None,
     progress=True,
+    warmup=0,
+    watch=None,
 ):
     """Minimise E[loss(model, batch)] with Adam and a cosine learning rate; change model in place.
 
     loss(model, batch) -> scalar, for example cfm_loss.  draw(n, generator) -> a tuple of tensors,
     each (n, ...), of independent examples, for example a PathSample; it is called for many batches
     at a time.  lr: the first learning rate, falling to 0 as (1 + cos(pi step / steps)) / 2.
+    warmup: over how many steps the rate first rises to that curve, in proportion to the step.
     ema: None, or a rate such as 0.999 at which the weights are averaged; the model ends with the
     average.  checkpoint: None, or a file; a run finding it there goes on from it, and ends with
     the same weights, bit for bit, as a run that was never stopped. (It compares steps, lr,
     batch_size and ema with the file's; the same loss and draw are for the caller to give.)
+    watch: None, or a function watch(step, model) that is called after every draw's batches, with
+    the average of the weights in the model.
     Ctrl-C ends training early and leaves the model usable.  Returns a History.
     Raises ValueError for bad arguments, a checkpoint that does not fit, or examples that are not
     finite; FloatingPointError if the loss or the weights are no longer finite.
@@ -59,12 +64,14 @@ def fit(
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    if not isinstance(warmup, int) or not 0 <= warmup <= steps:
+        raise ValueError(f"warmup must be an integer from 0 to steps, got {warmup!r}")
     if not 0 < lr < math.inf:
         raise ValueError(f"lr must be positive, got {lr!r}")
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema!r}")
     generator = torch.default_generator if generator is None else generator
-    setting = {"steps": steps, "lr": lr, "batch_size": batch_size, "ema": ema}
+    setting = {"steps": steps, "lr": lr, "warmup": warmup, "batch_size": batch_size, "ema": ema}
     run = _Run(model, setting, checkpoint)
     start, interrupted = time.perf_counter(), False
     bar = tqdm(total=steps, disable=not progress or "TQDM_DISABLE" in os.environ)
@@ -76,6 +83,8 @@ def fit(
             batches = _split(draw(n * batch_size, generator), n, batch_size)
             last = run.advance(loss, batches)
             run.save(generator)
+            if watch is not None:
+                run.show(watch)
             bar.update(n)
             bar.set_postfix(loss=f"{last:.3f}", refresh=False)
     except KeyboardInterrupt:
@@ -130,14 +139,14 @@ class _Run:
 
     def advance(self, loss, batches):
         """One optimizer step for each batch.  Returns the last loss."""
-        first, steps, lr, ema = self.step, *(self.setting[k] for k in ("steps", "lr", "ema"))
+        first, ema = self.step, self.setting["ema"]
         losses = []
         try:
             for step, batch in enumerate(batches, first):
                 value = loss(self.model, batch)
                 gradient = torch.autograd.grad(value, self.parameters, materialize_grads=True)
                 torch.cat([g.flatten() for g in gradient], out=self.gradient)
-                self.adam_step(0.5 * lr * (1 + math.cos(math.pi * step / steps)))
+                self.adam_step(self.rate(step))
                 if self.average is not None:
                     self.average.lerp_(self.flat, 1 - ema)
                 losses.append(value.detach())
@@ -147,6 +156,23 @@ class _Run:
                 self.losses[first : self.step] = torch.stack(losses)
         self.check_finite()
         return float(self.losses[self.step - 1])
+
+    def rate(self, step):
+        """The learning rate at a step: a cosine, and the rise to it."""
+        steps, lr, warmup = (self.setting[k] for k in ("steps", "lr", "warmup"))
+        rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return rise * 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+
+    def show(self, watch):
+        """Call watch(step, model), with the average in the model if there is one."""
+        if self.average is None:
+            return watch(self.step, self.model)
+        now = self.flat.clone()
+        self.flat.copy_(self.average)
+        try:
+            watch(self.step, self.model)
+        finally:  # release puts the average back if watch stopped the run
+            self.flat.copy_(now)
 
     def check_finite(self):
         """Raise FloatingPointError if a loss or a weight is not finite."""

@@ -49,7 +49,8 @@ def test_it_learns_the_velocity():
     assert history.loss.shape == (2000,) and history.seconds > 0 and not history.interrupted
 
 
-def test_it_is_plain_adam_with_a_cosine_learning_rate():
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_it_is_plain_adam_with_a_cosine_learning_rate(warmup):
     """In float64, against torch's own optimizer and scheduler on separate parameters."""
     torch.manual_seed(0)
     ours, plain = MLP(2, 8, 2).double(), MLP(2, 8, 2).double()
@@ -60,13 +61,17 @@ def test_it_is_plain_adam_with_a_cosine_learning_rate():
         return type(draw(1, None))(*(x.double() for x in draw(n, generator)))
 
     fit(cfm_loss, ours, draw_double, steps=100, lr=1e-2, batch_size=16, ema=0.9,
-        generator=torch.Generator().manual_seed(2), progress=False)  # fmt: skip
+        generator=torch.Generator().manual_seed(2), progress=False, warmup=warmup)  # fmt: skip
 
     g = torch.Generator().manual_seed(2)
     examples = [draw_double(64 * 16, g), draw_double(36 * 16, g)]  # as fit draws them
     rows = [torch.cat(parts).split(16) for parts in zip(*examples, strict=True)]
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
+    parts = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)]
+    if warmup:
+        linear = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
+        parts.append(linear)
+    schedule = torch.optim.lr_scheduler.ChainedScheduler(parts, optimizer)
     for parts in zip(*rows, strict=True):
         optimizer.zero_grad()
         cfm_loss(plain, type(draw(1, None))(*parts)).backward()
@@ -190,6 +195,30 @@ def test_an_interrupt_leaves_a_usable_model(ema):
     train(model, g, steps=5)  # and can be trained again
 
 
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_one_may_watch_the_averaged_model_without_changing_the_run(ema):
+    seen, result = {}, []
+    for watch in (None, lambda step, model: seen.update({step: weights(model)})):
+        model, g = model_and_generator()
+        train(model, g, ema=ema, watch=watch)
+        result.append(weights(model))
+    assert torch.equal(*result)
+    assert list(seen) == [64, 128, 192, 200] and torch.equal(seen[200], result[0])
+    assert not torch.equal(seen[64], seen[128])
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_watcher_may_stop_the_run(ema):
+    def stop(step, model):
+        seen.append(weights(model))
+        raise KeyboardInterrupt
+
+    seen, (model, g) = [], model_and_generator()
+    history = train(model, g, ema=ema, watch=stop)
+    assert history.interrupted and history.loss.shape == (64,)
+    assert torch.equal(weights(model), seen[0])
+
+
 class Odd(nn.Module):
     """Frozen, tied and scalar parameters, and a buffer that changes."""
 
@@ -249,6 +278,7 @@ def test_the_progress_bar_can_be_switched_off(seen, capfd, monkeypatch):
         ({"lr": -1.0}, "lr must be positive"),
         ({"lr": math.nan}, "lr must be positive"),
         ({"ema": 1.0}, r"ema must be None or in \[0, 1\)"),
+        ({"warmup": 201}, "warmup must be an integer from 0 to steps, got 201"),
     ],
 )
 def test_bad_arguments_are_refused(change, says):

@@ -21,21 +21,24 @@ def _png(draw, values):
 
 
 def _control(name, choices):
-    """(low, high, step, start) makes a slider, a list a menu."""
+    """(low, high, step, start) makes a slider, a list a menu, a str a field to write in."""
     label = {"description": name.replace("_", " "), "continuous_update": False}
     if isinstance(choices, list):
         return ipywidgets.Dropdown(options=choices, description=label["description"])
+    if isinstance(choices, str):
+        wide = ipywidgets.Layout(width="32em")
+        return ipywidgets.Text(value=choices, layout=wide, **label)
     low, high, step, start = choices
     kind = ipywidgets.IntSlider if isinstance(step, int) else ipywidgets.FloatSlider
     return kind(value=start, min=low, max=high, step=step, **label)
 
 
 def explore(draw, alt, **controls):
-    """Show draw(**values) -> axes under one control for each keyword, redrawn when one moves.
+    """Show draw(**values) -> axes under one control for each keyword, redrawn when one changes.
 
-    alt: what the figure shows, in words.  A control is (low, high, step, start), a slider, or a
-    list of options, a menu that starts at its first.  Where no kernel runs, the same output shows
-    the figure for the starting values.
+    alt: what the figure shows, in words.  A control is (low, high, step, start), a slider; a list
+    of options, a menu that starts at its first; or a str, a field to write in that starts with it.
+    Where no kernel runs, the same output shows the figure for the starting values.
     """
     handles = {name: _control(name, choices) for name, choices in controls.items()}
     picture = ipywidgets.HTML()

@@ -64,3 +64,9 @@ def test_controls_fit_their_values(shown):
 
 def test_the_picture_has_alt_text_that_may_hold_any_character(shown):
     assert 'alt="A &quot;line&quot; &amp; more"' in shown[3].value
+
+
+def test_a_text_is_a_field_to_write_in():
+    field = widgets._control("prompt", "two nines")
+    assert isinstance(field, ipywidgets.Text) and field.value == "two nines"
+    assert not field.continuous_update  # redrawn when the sentence is finished, not at each letter

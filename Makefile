@@ -18,7 +18,7 @@ export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
 .PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
-    peers grader press book book-serve test-web browser
+    peers grader press book book-serve test-web browser weights ablation
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,7 +67,13 @@ book-serve: book ## show the book on 127.0.0.1 (PORT=8000)
 	@$(PY) -m http.server --bind 127.0.0.1 --directory build/book $(PORT)
 
 bench: peers ## measure speed, as ratios, and quality at few steps and of images (half an hour)
-	@$(PY) benchmarks/training.py && $(PY) benchmarks/peers.py && $(PY) benchmarks/few_steps.py && $(PY) benchmarks/images.py
+	@for name in training peers few_steps images; do $(PY) benchmarks/$$name.py || exit 1; done
+
+weights: env ## train lesson 09's text-to-image model again, into weights/ (six minutes)
+	@$(PY) -m fmlib.tiny_flux
+
+ablation: env ## measure what each part of that model buys (twenty minutes)
+	@$(PY) benchmarks/tiny_flux.py
 
 lock: env ## resolve pyproject.toml into requirements.lock
 	@$(PY) -m venv build/lock

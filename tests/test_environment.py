@@ -25,7 +25,7 @@ FLOORS = {
     **dict.fromkeys(("paths", "couplings", "solvers", "models", "data", "metrics"), 1),
     **dict.fromkeys(("exact", "losses", "diffusion", "predictions"), 2),
     **dict.fromkeys(("plotting", "training"), 3),
-    **dict.fromkeys(("widgets", "explorables", "exercises"), 4),
+    **dict.fromkeys(("widgets", "explorables", "exercises", "tiny_flux"), 4),
 }
 
 

@@ -1,0 +1,77 @@
+"""What each ingredient of lesson 09's text-to-image model buys: one left out at a time.
+
+Each variant is trained for the same number of steps, a part of what `make weights` takes, with the
+same seeds, and asked for the same unseen scenes. The rows below the line change the sampling only.
+Prints a table of mean and range over the seeds and stores it in benchmarks/tiny_flux.json, from
+which the lesson shows it. About ten minutes for each seed, on one thread.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from fmlib.tiny_flux import Recipe, score, train
+from fmlib.tiny_flux.scenes import Reader, Scenes, halves
+
+TABLE = Path(__file__).with_suffix(".json")
+TRAINED = {
+    "everything": {},
+    "t uniform, not logit-normal": {"logit_normal": False},
+    "no average of the weights (EMA)": {"ema": None},
+    "text as one vector, not joint": {"joint": False, "width": 84},  # as many parameters
+}
+SAMPLED = {  # of the model with everything
+    "no guidance (w = 1)": {"w": 1.0},
+    "w = 4": {"w": 4.0},
+    "4 steps": {"n_steps": 4},
+    "4 steps, shift 2": {"n_steps": 4, "shift": 2.0},
+    "4 steps, shift 3": {"n_steps": 4, "shift": 3.0},
+    "8 steps, shift 2": {"shift": 2.0},
+    "16 steps": {"n_steps": 16},
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--texts", type=int, default=1000)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    half = halves()[0]
+    unseen, reader = Scenes(half, unseen=True), Reader(half)
+    table = {name: {"change": change, "runs": []} for name, change in (TRAINED | SAMPLED).items()}
+
+    def judge(name, model, seconds, **how):
+        how = {"w": 2.0, "n_steps": 8, "shift": 1.0} | how
+        result = score(model, unseen, reader, n=options.texts, **how)._asdict()
+        row = {key: round(value, 4) for key, value in result.items()}
+        row |= {"parameters": sum(p.numel() for p in model.parameters()), "seconds": round(seconds)}
+        table[name]["runs"].append(row)
+        print(f"{name:34s}", row, flush=True)
+
+    for seed in range(options.seeds):
+        for name, change in TRAINED.items():
+            start = time.process_time()
+            recipe = replace(Recipe(steps=options.steps, seed=seed), **change)
+            model, _ = train(recipe, progress=False)
+            seconds = time.process_time() - start
+            judge(name, model, seconds)
+            if not change:
+                for way, how in SAMPLED.items():
+                    judge(way, model, seconds, **how)
+        about = {"recipe": asdict(Recipe(steps=options.steps)), "texts": options.texts}
+        TABLE.write_text(json.dumps(about | {"rows": table}, indent=1) + "\n")  # whole seeds only
+    print(f"\n{'variant':34s} {'scenes right':>20s} {'CPU s':>6s}")
+    for name, entry in table.items():
+        right = [run["scenes"] for run in entry["runs"]]
+        spread = f"{sum(right) / len(right):.1%} ({min(right):.1%} to {max(right):.1%})"
+        print(f"{name:34s} {spread:>24s} {entry['runs'][0]['seconds']:6d}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Train the tiny text-to-image model and store it: what `make weights` does."""
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from fmlib.tiny_flux import FOLDER, NAME, Recipe, load, score, train
+from fmlib.tiny_flux.scenes import Reader, Scenes, halves
+
+EVERY = 128  # steps between two points of the curve, and four times as many after RISE
+RISE = 3072
+
+
+def replace(path, data):
+    """Write a file in one move, never half of it."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(data)
+    os.replace(beside, path)
+
+
+def rounded(result):
+    return {name: round(value, 4) for name, value in result._asdict().items()}
+
+
+def main():
+    from safetensors.torch import save
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    recipe, half = Recipe(steps=options.steps), halves()[0]
+    seen, unseen, reader = Scenes(half), Scenes(half, unseen=True), Reader(half)
+    curve, judging, start = [], 0.0, time.process_time()
+
+    def watch(step, model):
+        nonlocal judging
+        every = EVERY if step <= RISE else 4 * EVERY
+        if step % every and step != recipe.steps:
+            return
+        begin = time.process_time()
+        point = {"step": step}
+        for name, scenes, w in (
+            ("unseen", unseen, 2.0),
+            ("no_guidance", unseen, 1.0),
+            ("seen", seen, 2.0),
+        ):
+            point[name] = rounded(score(model, scenes, reader, n=300, w=w, n_steps=8))
+        curve.append(point)
+        judging += time.process_time() - begin
+        print(json.dumps(point), flush=True)
+
+    model, history = train(recipe, watch)
+    seconds = time.process_time() - start - judging
+    if history.interrupted:
+        raise SystemExit("interrupted: nothing was stored")
+    for point in curve:
+        point["loss"] = round(float(history.loss[point["step"] - EVERY : point["step"]].mean()), 3)
+    data = save({name: value.half() for name, value in model.state_dict().items()})
+    about = {
+        "recipe": asdict(recipe),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "cpu_minutes": {"training": round(seconds / 60, 1), "judging": round(judging / 60, 1)},
+        "first_losses": [round(x, 3) for x in history.loss[:64].tolist()],
+        "curve": curve,
+    }
+    options.folder.mkdir(exist_ok=True)
+    replace(options.folder / f"{NAME}.safetensors", data)
+    replace(options.folder / f"{NAME}.json", json.dumps(about).encode())
+    model = load(options.folder)
+    about["scores"] = {
+        f"{name}, w = {w:g}": rounded(score(model, scenes, reader, n=2000, seed=2, w=w))
+        for name, scenes in (("seen", seen), ("unseen", unseen))
+        for w in (1.0, 2.0)
+    }
+    text = json.dumps(about, indent=1)
+    replace(options.folder / f"{NAME}.json", text.encode() + b"\n")
+    print(json.dumps({**about, "curve": "..."}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -48,7 +48,7 @@ def stored():
 
 def test_the_grammar_says_what_its_description_says():
     assert parse("a three left of a seven above a two") == ((3, 7), (2,))
-    assert parse("a two below a seven right of a three") == ((7 - 4, 7), (2,))
+    assert parse("a two below a seven right of a three") == ((3, 7), (2,))
     assert parse("Two nines") == ((9, 9),)
     assert parse("two twos below a two") == ((2,), (2, 2))
     assert prompts(((4, 4),)) == ["a four left of a four", "a four right of a four", "two fours"]

@@ -15,6 +15,7 @@ from fmlib.tiny_flux import (
     text_loss,
     train,
 )
+from fmlib.tiny_flux.__main__ import main
 from fmlib.tiny_flux.scenes import (
     LAYOUTS,
     LENGTH,
@@ -222,6 +223,33 @@ def test_training_today_starts_as_that_of_the_stored_weights_did(stored):
     torch.testing.assert_close(
         history.loss[:64], torch.tensor(stored["first_losses"]), rtol=5e-3, atol=0
     )
+
+
+def test_make_weights_stores_a_model_and_all_about_it(tmp_path, capsys):
+    main(["--folder", str(tmp_path), "--steps", "70", "--texts", "12"])
+    about = json.loads((tmp_path / "tiny_flux.json").read_text())
+    (point,) = about["curve"]
+    assert point.keys() == {"step", "unseen", "no_guidance", "seen", "loss"} and point["step"] == 70
+    assert point["loss"] < about["first_losses"][0] and len(about["first_losses"]) == 64
+    assert list(about["scores"]) == [f"{a}, w = {w}" for a in ("seen", "unseen") for w in (1, 2)]
+    model = load(tmp_path)
+    trained, _ = train(Recipe(**about["recipe"]), progress=False)
+    for p, q in zip(model.parameters(), trained.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-4)  # 16-bit numbers
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "tiny_flux.json",
+        "tiny_flux.safetensors",
+    ]
+
+
+def test_an_interrupted_make_weights_stores_nothing(tmp_path, monkeypatch):
+    def interrupted(*arguments, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fmlib.tiny_flux.__main__.score", interrupted)
+    with pytest.raises(SystemExit, match="nothing was stored"):
+        main(["--folder", str(tmp_path), "--steps", "128"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_or_damaged_weights_are_named_with_the_command_that_rebuilds_them(tmp_path):

@@ -28,15 +28,17 @@ def rounded(result):
     return {name: round(value, 4) for name, value in result._asdict().items()}
 
 
-def main():
+def main(arguments=None):
     from safetensors.torch import save
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
-    options = parser.parse_args()
+    parser.add_argument("--texts", type=int, default=2000, help="for each of the final scores")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    recipe, half = Recipe(steps=options.steps), halves()[0]
+    recipe = Recipe(steps=options.steps, warmup=min(Recipe.warmup, options.steps))
+    half, few = halves()[0], min(300, options.texts)
     seen, unseen, reader = Scenes(half), Scenes(half, unseen=True), Reader(half)
     curve, judging, start = [], 0.0, time.process_time()
 
@@ -52,7 +54,7 @@ def main():
             ("no_guidance", unseen, 1.0),
             ("seen", seen, 2.0),
         ):
-            point[name] = rounded(score(model, scenes, reader, n=300, w=w, n_steps=8))
+            point[name] = rounded(score(model, scenes, reader, n=few, w=w, n_steps=8))
         curve.append(point)
         judging += time.process_time() - begin
         print(json.dumps(point), flush=True)
@@ -62,7 +64,7 @@ def main():
     if history.interrupted:
         raise SystemExit("interrupted: nothing was stored")
     for point in curve:
-        point["loss"] = round(float(history.loss[point["step"] - EVERY : point["step"]].mean()), 3)
+        point["loss"] = round(float(history.loss[: point["step"]][-EVERY:].mean()), 3)
     data = save({name: value.half() for name, value in model.state_dict().items()})
     about = {
         "recipe": asdict(recipe),
@@ -77,7 +79,7 @@ def main():
     replace(options.folder / f"{NAME}.json", json.dumps(about).encode())
     model = load(options.folder)
     about["scores"] = {
-        f"{name}, w = {w:g}": rounded(score(model, scenes, reader, n=2000, seed=2, w=w))
+        f"{name}, w = {w:g}": rounded(score(model, scenes, reader, n=options.texts, seed=2, w=w))
         for name, scenes in (("seen", seen), ("unseen", unseen))
         for w in (1.0, 2.0)
     }

@@ -114,4 +114,5 @@ def test_lesson_runs_and_its_slider_moves_the_picture(path, lab, browser):
     for move in moved:
         before, after = move(page)
         assert before != after
+    page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     page.close()

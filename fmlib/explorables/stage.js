@@ -284,7 +284,7 @@ class Stage {
   }
 
   // Shade exp(logProb) over the plot, on a grid of n by n, darkest where it is largest.
-  shade(logProb, n = 40) {
+  shade(logProb, n = 32) {
     const [left, right, bottom, top] = this.box, x = new Float64Array(2 * n * n);
     for (let i = 0; i < n * n; i++) {
       x[2 * i] = left + ((right - left) * ((i % n) + 0.5)) / n;

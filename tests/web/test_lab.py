@@ -31,8 +31,10 @@ IDLE = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.statu
 def lab(tmp_path_factory):
     """A server on copies of the lessons, which JupyterLab would save; its address."""
     folder = tmp_path_factory.mktemp("lab")
+    (folder / "notebooks").mkdir()
     for path in LESSONS:
-        shutil.copy(path, folder)
+        shutil.copy(path, folder / "notebooks")
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")  # lesson 01 reads a result of one
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -99,7 +101,7 @@ def move_widget(page):
 def test_lesson_runs_and_its_slider_moves_the_picture(path, lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 1200})
     page.set_default_timeout(60_000)
-    page.goto(f"{lab}/doc/tree/{path.name}?token={TOKEN}&reset")
+    page.goto(f"{lab}/doc/tree/notebooks/{path.name}?token={TOKEN}&reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.evaluate(READY)
     page.evaluate(RUN)

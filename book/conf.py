@@ -45,7 +45,10 @@ nb_merge_streams = True
 nb_render_error_lexer = "text"  # of a check that fails, not a traceback
 nb_ipywidgets_js = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = [
+    "amsmath",
+    "dollarmath",
+]  # amsmath is what lets Formulas, below, do its work
 myst_heading_anchors = 3
 
 # References, and what comes from docstrings.

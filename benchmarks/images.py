@@ -119,9 +119,6 @@ def report(train, held_out, options, generator):
     print("\nnetwork   weights  seconds   steps  loss: train, held-out", end="")
     print("".join(f"{name:>11s}" for name in METRICS), "  P(d < d')", flush=True)
     for name in options.networks:
-        if not hasattr(models, name.replace("-", "")):
-            print(f"{name:8s} is not in fmlib.models yet")
-            continue
         for seconds in options.seconds:
             last[name], steps = trained(name, seconds, train[0], generator)
             x = solve(last[name], noise(900, generator), 12, "midpoint", keep="end").end
@@ -156,9 +153,7 @@ def main():
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
-    networks = report(*halves(generator), options, generator)
-    if networks:
-        speed(networks, generator)
+    speed(report(*halves(generator), options, generator), generator)
 
 
 if __name__ == "__main__":

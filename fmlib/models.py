@@ -11,6 +11,21 @@ from fmlib.shapes import check_points, expand_time, flat_points
 __all__ = ["MLP", "Classifier", "DiT", "UNet"]
 
 
+def _check_shape(x, dims):
+    """Raise ValueError unless x is a batch of points of shape dims."""
+    check_points("x", x)
+    if x.shape[1:] != dims:
+        shape = ", ".join(str(n) for n in ("batch", *dims))
+        raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+
+
+def _zero(layer):
+    """Let a layer begin as 0, so that the block which it ends begins as its shortcut."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class MLP(nn.Module):
     """A multilayer perceptron on (x, t): the input is x with t appended, the output has x's shape.
 
@@ -33,10 +48,7 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, n))
 
     def forward(self, x, t):
-        check_points("x", x)
-        if x.shape[1:] != self.dims:
-            shape = ", ".join(str(n) for n in ("batch", *self.dims))
-            raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+        _check_shape(x, self.dims)
         t = expand_time(t, x).reshape(-1, 1).expand(x.shape[0], 1)
         return self.layers(torch.cat([flat_points(x), t], dim=1)).reshape(x.shape)
 
@@ -50,9 +62,7 @@ class _ResBlock(nn.Module):
     def __init__(self, channels_in, channels, width):
         super().__init__()
         self.first = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        self.second = _zero(nn.Conv2d(channels, channels, 3, padding=1))
         self.modulation = nn.Linear(width, 2 * channels)
         same = channels_in == channels
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
@@ -100,10 +110,7 @@ class UNet(nn.Module):
         self.leave = nn.Conv2d(fine, self.dims[0], 3, padding=1)
 
     def forward(self, x, t, y=None):
-        check_points("x", x)
-        if x.shape[1:] != self.dims:
-            shape = ", ".join(str(n) for n in ("batch", *self.dims))
-            raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+        _check_shape(x, self.dims)
         angle = expand_time(t, x).reshape(-1, 1) * self.frequency
         e = self.time(torch.cat([angle.sin(), angle.cos()], dim=1)).expand(len(x), -1)
         e = silu(e + self._label(y, x))
@@ -162,6 +169,7 @@ class _Stream(nn.Module):
         super().__init__()
         self.heads, self.ends = heads, ends  # ends: read by the others, and not needed any more
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        # adaLN-Zero: the gates start closed, and every block as the identity.
         self.modulation = _zero(nn.Linear(width, (2 if ends else 6) * width))
         self.qkv = nn.Linear(width, 3 * width)
         if not ends:
@@ -179,13 +187,6 @@ class _Stream(nn.Module):
         """The residual steps of attention and of the MLP, each through a gate."""
         x = x + m[2] * self.out(mixed)
         return x + m[5] * self.mlp(_modulate(self.norm(x), *m[3:5]))
-
-
-def _zero(layer):
-    """adaLN-Zero: the gates start closed, so that every block starts as the identity."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _modulate(x, shift, scale):
@@ -231,10 +232,8 @@ class DiT(nn.Module):
                 f"width must be even and a multiple of heads, got {width} and {heads}"
             )
         n = (height // patch) * (across // patch)
-        self.patch, self.shape_y = (
-            patch,
-            None if words == 0 else () if length is None else (length,),
-        )
+        self.patch = patch
+        self.shape_y = None if words == 0 else () if length is None else (length,)
         self.patches = nn.Linear(channels * patch**2, width)
         self.place = nn.Parameter(0.1 * torch.randn(n, width))
         self.register_buffer("frequency", 100 ** torch.linspace(0, 1, width // 2), persistent=False)
@@ -256,9 +255,9 @@ class DiT(nn.Module):
 
     def tokens(self, x, t, y=None):
         """The tokens, a list of (batch, tokens, width), and c, (batch, width): what blocks take."""
-        cut = self._cut(x).permute(
-            0, 2, 4, 1, 3, 5
-        )  # (batch, rows, columns, channels, patch, patch)
+        # (batch, channels, rows, patch, columns, patch)
+        cut = x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))
+        cut = cut.permute(0, 2, 4, 1, 3, 5)  # (batch, rows, columns, channels, patch, patch)
         tokens = [self.patches(cut.flatten(3).flatten(1, 2)) + self.place]
         angle = expand_time(t, x).reshape(-1, 1) * self.frequency
         c = self.time(torch.cat([angle.cos(), angle.sin()], dim=1)).expand(len(x), -1)
@@ -271,10 +270,7 @@ class DiT(nn.Module):
         return tokens, silu(c)
 
     def forward(self, x, t, y=None):
-        check_points("x", x)
-        if x.shape[1:] != self.dims:
-            shape = ", ".join(str(n) for n in ("batch", *self.dims))
-            raise ValueError(f"x must have shape ({shape}), got {tuple(x.shape)}")
+        _check_shape(x, self.dims)
         self._check(y, len(x))
         tokens, c = self.tokens(x, t, y)
         for block in self.blocks:
@@ -284,10 +280,6 @@ class DiT(nn.Module):
         rows, columns = (n // self.patch for n in self.dims[1:])
         out = out.unflatten(2, (-1, self.patch, self.patch)).unflatten(1, (rows, columns))
         return out.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
-
-    def _cut(self, x):
-        """(batch, channels, rows, patch, columns, patch)"""
-        return x.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))
 
     def _check(self, y, batch):
         want = None if self.shape_y is None else (batch, *self.shape_y)

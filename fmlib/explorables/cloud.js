@@ -24,14 +24,9 @@ function setup(root, data) {
     return flows[path.value];
   }
 
-  function cloud() { // at the chosen t, between two of the solver's states
-    const { states } = flow(), at = (STEPS * t.value) / data.t_end;
-    const i = Math.min(STEPS - 1, Math.floor(at));
-    return states[i].map((x, j) => x + (at - i) * (states[i + 1][j] - x));
-  }
-
   const numbers = () => {
-    const x = cloud(), { field } = flow(), u = field.velocity(x, t.value);
+    const { field, states } = flow(), x = along(states, t.value / data.t_end);
+    const u = field.velocity(x, t.value);
     const logProb = field.logProb(x, t.value);
     return {
       x_0: Array.from(x_0), x: Array.from(x),
@@ -41,11 +36,10 @@ function setup(root, data) {
   };
 
   stage.paint = () => {
-    const { field } = flow();
+    const { field } = flow(), { x, speed, entropy } = numbers();
     stage.shade((x) => field.logProb(x, t.value));
     stage.field(field.velocity, t.value);
-    stage.dots(cloud(), stage.timeColor(t.value / data.t_end), 2.2);
-    const { speed, entropy } = numbers();
+    stage.dots(x, stage.timeColor(t.value / data.t_end), 2.2);
     stage.say(`Mean speed (rms): ${fixed(speed)}\nEntropy, the mean of \u2212log p\u209c: ${fixed(entropy)}`);
   };
   return { stage, numbers, velocity: (x, time) => flow().field.velocity(x, time) };

@@ -153,6 +153,12 @@ function solve(velocity, x, n, method, end = 1) {
   return { x: states, nfe: n * cost, end: states[n] };
 }
 
+// Where the points are at a part, 0 to 1, of their way: on the straight line between two states.
+function along(states, part) {
+  const steps = states.length - 1, at = steps * part, i = Math.min(steps - 1, Math.floor(at));
+  return states[i].map((x, j) => x + (at - i) * (states[i + 1][j] - x));
+}
+
 // The root mean square distance between two clouds of dimension d.
 function rms(x, y, d = 2) {
   let sum = 0;

@@ -11,11 +11,7 @@ function setup(root, data) {
   const guidance = every && stage.slider({
     name: "guidance", label: "Guidance w", min: 0, max: 5, step: 0.1, value: data.guidance, format: fixed,
   });
-  const steps = stage.slider({
-    name: "n_steps", label: "Steps", min: 1, max: 40, step: 1, value: data.n_steps,
-  });
-  const methods = Object.keys(SOLVERS);
-  const method = stage.menu({ name: "method", label: "Solver", options: methods, value: data.method });
+  const { steps, method } = stage.solver(data);
   let seed = 1, t = 1, known = "", run = {};
 
   function velocity(x, time) { // u + w (u of the label - u), for w = 1 the label's own
@@ -36,11 +32,6 @@ function setup(root, data) {
     return run;
   }
 
-  function cloud() { // the solver walks in straight lines from state to state
-    const { x } = result(), at = t * steps.value, i = Math.min(steps.value - 1, Math.floor(at));
-    return x[i].map((value, j) => value + (at - i) * (x[i + 1][j] - value));
-  }
-
   const numbers = () => {
     const { nfe, error, x, end } = result();
     return { nfe, error, x_0: Array.from(x[0]), end: Array.from(end) };
@@ -54,7 +45,7 @@ function setup(root, data) {
     const { x, nfe, error } = result();
     stage.field(velocity, Math.min(t, 0.99));
     for (let i = 0; i < 40; i++) stage.line(stage.way(x, i), stage.colors.faint, 0.9);
-    stage.dots(cloud(), stage.timeColor(t), 2.2);
+    stage.dots(along(x, t), stage.timeColor(t), 2.2); // a solver walks in straight lines
     stage.say(`${nfe} velocity evaluations, t = ${fixed(t)}\nError of the solver (rms): ${short(error)}`);
   };
   return { stage, numbers, velocity };

@@ -12,20 +12,19 @@ function setup(root, data) {
   let x = data.x;
 
   const numbers = () => {
-    const weights = field.weightsAt(x, t.value);
+    const weights = Array.from(field.weightsAt(x, t.value));
     const velocity = Array.from(field.velocity(Float64Array.from(x), t.value));
     const mean = [0, 1].map((j) => weights.reduce((sum, w, i) => sum + w * data.points[i][j], 0));
-    return { x, velocity, mean, carriers: 1 / weights.reduce((sum, w) => sum + w * w, 0) };
+    return { x, weights, velocity, mean, carriers: 1 / weights.reduce((sum, w) => sum + w * w, 0) };
   };
 
   stage.paint = () => {
-    const weights = field.weightsAt(x, t.value), most = Math.max(...weights);
+    const { weights, velocity, mean, carriers } = numbers(), most = Math.max(...weights);
     data.points.forEach((end, i) => {
       const alpha = 0.03 + 0.6 * (weights[i] / most);
       stage.line([...x, ...end], stage.colors.source, 1, alpha);
     });
     stage.dots(points, stage.colors.target, 2.2);
-    const { velocity, mean, carriers } = numbers();
     stage.arrow(...x, mean[0] - x[0], mean[1] - x[1], stage.colors.ink, 2.4, 9);
     stage.dots(x, stage.colors.ink, 3.5, 1);
     stage.say(

@@ -140,29 +140,32 @@ function setup(root, data) {
     return solve(entry.velocity, x_0, steps, method.value, entry.end).x;
   };
   const rows = () =>
-    Object.entries(entries()).map(([name, entry]) =>
-      ({ name, S: entry.S, error: rms(few(entry).at(-1), entry.states.at(-1), 1) }));
+    Object.entries(entries()).map(([name, { S, states, ...entry }]) => {
+      const run = few(entry);
+      return { name, S, states, run, error: rms(run.at(-1), states.at(-1), 1) };
+    });
 
   stage.paint = () => {
-    const chosen = `${path.value}, ${coupling.value}`, entry = entries()[chosen];
-    const reach = 0.7 / Math.max(2.7, 1.6 * scale.value), run = few(entry);
+    const chosen = `${path.value}, ${coupling.value}`, found = rows();
+    const shown = found.find((row) => row.name === chosen);
+    const reach = 0.7 / Math.max(2.7, 1.6 * scale.value);
     const draw = (states, i, color, width, dash) => {
       const way = states.flatMap((x, s) => [(2 * s) / (states.length - 1), reach * x[i]]);
       stage.line(way, color, width, 1, dash);
       return way;
     };
     for (let i = 4; i < n; i += Math.floor(n / 20)) {
-      draw(entry.states, i, stage.colors.paths[path.value], 1.4);
-      const way = draw(run, i, stage.colors.ink, 1, [4, 3]);
+      draw(shown.states, i, stage.colors.paths[path.value], 1.4);
+      const way = draw(shown.run, i, stage.colors.ink, 1, [4, 3]);
       stage.dots(way, stage.colors.ink, 1.6);
     }
-    const found = rows(), best = Math.min(...found.map((row) => row.error));
+    const best = Math.min(...found.map((row) => row.error));
     const head = ["flow", "S", "error"].map((text) => element("th", { scope: "col" }, text));
     table.replaceChildren(
       element("caption", {}, "Straightness S, relative, and rms error"),
       element("tr", {}, ...head),
       ...found.map((row) => {
-        const look = [row.error === best && "fm-best", row.name === chosen && "fm-shown"];
+        const look = [row.error === best && "fm-best", row === shown && "fm-shown"];
         return element("tr", { class: look.filter(Boolean).join(" ") },
           element("th", { scope: "row" }, row.name),
           ...[row.S, row.error].map((value) => element("td", {}, short(value))));
@@ -173,5 +176,5 @@ function setup(root, data) {
       `Straightest: ${straightest.name}.\n` +
       `Least error at ${nfe.value} evaluations: ${winner.name}.`);
   };
-  return { stage, numbers: () => ({ rows: rows(), x_0: Array.from(x_0) }) };
+  return { stage, numbers: () => ({ rows: rows().map(({ name, S, error }) => ({ name, S, error })), x_0: Array.from(x_0) }) };
 }

@@ -118,6 +118,16 @@ class Stage {
     return select;
   }
 
+  solver({ n_steps, method }) { // how the field is followed
+    const options = Object.keys(SOLVERS);
+    return {
+      steps: this.slider({
+        name: "n_steps", label: "Steps", min: 1, max: 40, step: 1, value: n_steps,
+      }),
+      method: this.menu({ name: "method", label: "Solver", options, value: method }),
+    };
+  }
+
   buttons(actions) { // { text: what it does }
     const made = Object.entries(actions).map(([text, act]) => {
       const button = element("button", { type: "button" }, text);
@@ -270,13 +280,18 @@ class Stage {
     this.line([...side(0.6), x + dx, y + dy, ...side(-0.6)], color, width);
   }
 
-  // Arrows of a field on an n by n grid; `scale` units of velocity are one width of the plot.
-  field(velocity, t, { n = 13, scale = 60, color = this.colors.faint } = {}) {
+  grid(n) { // the middles of n by n cells of the plot, in rows from the top
     const [left, right, bottom, top] = this.box, x = new Float64Array(2 * n * n);
     for (let i = 0; i < n * n; i++) {
       x[2 * i] = left + ((right - left) * ((i % n) + 0.5)) / n;
-      x[2 * i + 1] = bottom + ((top - bottom) * (Math.floor(i / n) + 0.5)) / n;
+      x[2 * i + 1] = top - ((top - bottom) * (Math.floor(i / n) + 0.5)) / n;
     }
+    return x;
+  }
+
+  // Arrows of a field on an n by n grid; `scale` units of velocity are one width of the plot.
+  field(velocity, t, { n = 13, scale = 60, color = this.colors.faint } = {}) {
+    const [left, right] = this.box, x = this.grid(n);
     const u = velocity(x, t), length = (right - left) / scale;
     for (let i = 0; i < x.length; i += 2) {
       this.arrow(x[i], x[i + 1], length * u[i], length * u[i + 1], color, 1, 4);
@@ -285,20 +300,16 @@ class Stage {
 
   // Shade exp(logProb) over the plot, on a grid of n by n, darkest where it is largest.
   shade(logProb, n = 32) {
-    const [left, right, bottom, top] = this.box, x = new Float64Array(2 * n * n);
-    for (let i = 0; i < n * n; i++) {
-      x[2 * i] = left + ((right - left) * ((i % n) + 0.5)) / n;
-      x[2 * i + 1] = top - ((top - bottom) * (Math.floor(i / n) + 0.5)) / n;
-    }
-    const value = logProb(x), most = Math.max(...value);
+    const [left, right, bottom, top] = this.box;
+    const value = logProb(this.grid(n)), most = Math.max(...value);
     const image = new ImageData(n, n), ink = this.colors.ink === "#000000" ? 0 : 255;
     value.forEach((v, i) => image.data.set([ink, ink, ink, 90 * Math.exp(v - most)], 4 * i));
-    this.grid ??= element("canvas", { width: n, height: n });
-    this.grid.getContext("2d").putImageData(image, 0, 0);
+    this.shading ??= element("canvas", { width: n, height: n });
+    this.shading.getContext("2d").putImageData(image, 0, 0);
     this.pen.globalAlpha = 1;
     const { unit } = this;
     this.pen.drawImage(
-      this.grid, left * unit, -top * unit, (right - left) * unit, (top - bottom) * unit);
+      this.shading, left * unit, -top * unit, (right - left) * unit, (top - bottom) * unit);
   }
 }
 

@@ -17,19 +17,17 @@ const FIELDS = { // those of lesson 02
 function setup(root, data) {
   const stage = new Stage(root, { alt: data.alt, box: data.box });
   const field = stage.menu({ name: "field", label: "Field", options: data.fields });
-  const steps = stage.slider({
-    name: "n_steps", label: "Steps", min: 1, max: 40, step: 1, value: data.n_steps,
-  });
-  const methods = Object.keys(SOLVERS);
-  const method = stage.menu({ name: "method", label: "Solver", options: methods, value: data.method });
+  const { steps, method } = stage.solver(data);
   const x_0 = Float64Array.from(data.x_0.flat());
 
-  const run = () => solve(FIELDS[field.value], x_0, steps.value, method.value);
-  const fine = () => solve(FIELDS[field.value], x_0, 400, "rk4");
-  const numbers = () => ({ nfe: run().nfe, error: rms(run().end, fine().end) });
+  const compared = () => {
+    const run = solve(FIELDS[field.value], x_0, steps.value, method.value);
+    const fine = solve(FIELDS[field.value], x_0, 400, "rk4");
+    return { states: run.x, exact: fine.x, nfe: run.nfe, error: rms(run.end, fine.end) };
+  };
 
   stage.paint = () => {
-    const { states, exact } = { states: run().x, exact: fine().x };
+    const { states, exact, nfe, error } = compared();
     stage.field(FIELDS[field.value], 0, { scale: 40 });
     for (let i = 0; i < x_0.length / 2; i++) {
       stage.line(stage.way(exact, i), stage.colors.ink, 1.8);
@@ -37,8 +35,11 @@ function setup(root, data) {
     }
     states.forEach((x) => stage.dots(x, stage.colors.target, 2.2, 1));
     stage.dots(x_0, stage.colors.source, 5, 1);
-    const { nfe, error } = numbers();
     stage.say(`${nfe} velocity evaluations\nError at t = 1 (rms): ${short(error)}`);
+  };
+  const numbers = () => {
+    const { nfe, error } = compared();
+    return { nfe, error };
   };
   return { stage, numbers };
 }

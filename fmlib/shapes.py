@@ -4,16 +4,77 @@ Shapes are checked at every call. Values (finite? in [0, 1]?) are checked where 
 enter, because looking at every number in every inner call would cost more than the call.
 """
 
+import math
+import operator
+
 import torch
 
 
+def _is_no_number(value):
+    """Whether value is a truth value, a text or complex, which int or float would take for one."""
+    kind = str(getattr(value, "dtype", type(value).__name__))
+    return any(word in kind for word in ("bool", "str", "complex"))
+
+
+def whole(name, value, low=None, high=None):
+    """value as an int, if it is a whole number (of Python, NumPy or torch) in [low, high].
+
+    Raises ValueError otherwise; True and False are no numbers here.
+    """
+    limits = "" if low is None else f" of at least {low}"
+    limits = limits if high is None else f" from {low} to {high}"
+    try:
+        number = None if _is_no_number(value) else operator.index(value)
+    except (TypeError, ValueError):  # ValueError: a tensor of several numbers
+        number = None
+    if number is None or (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(f"{name} must be an integer{limits}, got {value!r}")
+    return number
+
+
+def real(name, value):
+    """value as a float, if it is one finite number (of Python, NumPy or torch).
+
+    Raises ValueError otherwise; True and False are no numbers here.
+    """
+    try:
+        value = value.detach() if isinstance(value, torch.Tensor) else value
+        number = math.nan if _is_no_number(value) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be one finite number, got {value!r}")
+    return number
+
+
 def check_points(name, x):
-    """Raise ValueError unless x is a floating-point tensor of shape (batch, *dims)."""
-    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+    """Raise ValueError unless x is a tensor (batch, *dims) of float32 or float64 numbers.
+
+    In 16 bits a state does not feel a small step, and t has a few hundred values only. To run a
+    network in 16 bits, put torch.autocast around it and leave its arguments as they are.
+    """
+    if not isinstance(x, torch.Tensor) or x.dtype not in (torch.float32, torch.float64):
         got = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
-        raise ValueError(f"{name} must be a floating-point tensor, got {got}: convert it first")
+        raise ValueError(f"{name} must be a tensor of float32 or float64, got {got}: convert it")
     if x.ndim == 0:
         raise ValueError(f"{name} must have shape (batch, *dims), got (): add a batch dimension")
+
+
+def check_returned(name, value, x):
+    """What a function called at x returned, in the dtype of x; it must be real numbers, x-shaped.
+
+    Raises ValueError for anything but a floating-point tensor of the shape and on the device of x.
+    """
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        got = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"{name} must return a tensor of real numbers like x, got {got}")
+    if value.shape != x.shape:
+        raise ValueError(
+            f"{name} must return the shape of x, {tuple(x.shape)}, got {tuple(value.shape)}"
+        )
+    if value.device != x.device:
+        raise ValueError(f"{name} must return numbers on {x.device} like x, got {value.device}")
+    return value.to(x.dtype)
 
 
 def check_same_shape(name_a, a, name_b, b):
@@ -39,8 +100,10 @@ def check_finite(name, x):
 
 def check_unit_interval(name, t):
     """Raise ValueError unless every number in t (a tensor or a float) lies in [0, 1]."""
-    if isinstance(t, torch.Tensor) and t.numel() == 0:
-        return
+    if isinstance(t, torch.Tensor):
+        if t.numel() == 0:
+            return
+        t = t.detach()
     low, high = (float(t.min()), float(t.max())) if isinstance(t, torch.Tensor) else (t, t)
     if not (low >= 0.0 and high <= 1.0):
         raise ValueError(
@@ -54,12 +117,17 @@ def expand_time(t, x):
 
     t: a number, () or (batch,) or (batch, 1, ..., 1).  x: (batch, *dims).
     Returns () or (batch, 1, ..., 1), with the dtype and device of x.
-    Raises ValueError for any other shape. Without this check, t of shape (batch,) times x of
-    shape (batch, dim) is silently wrong whenever batch == dim.
+    Raises ValueError for any other shape or kind. Without this check, t of shape (batch,) times x
+    of shape (batch, dim) is silently wrong whenever batch == dim.
     Taught in: 02, common mistakes.
     """
     if not isinstance(t, torch.Tensor):
-        t = torch.tensor(t, dtype=x.dtype)
+        try:
+            t = torch.tensor(t, dtype=x.dtype, device=x.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"t must be a number or a tensor of them, got {t!r}") from None
+    if t.is_complex() or t.dtype == torch.bool:
+        raise ValueError(f"t must hold real numbers, got {t.dtype}")
     if t.dtype != x.dtype or t.device != x.device:
         t = t.to(x)
     if t.ndim == 0:
@@ -85,4 +153,19 @@ def noise_like(x, generator=None):
 
     Drawn on the CPU, where the generator lives, so that a seed means the same on every device.
     """
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device="cpu").to(x.device)
+
+
+def check_settled(name, model):
+    """Raise ValueError if model is a module with a layer whose results depend on its training mode.
+
+    Dropout draws at random while training, and batch normalisation mixes the rows of a batch and
+    changes its running statistics: a flow that follows such a model is another one at every call.
+    """
+    layers = model.modules() if isinstance(model, torch.nn.Module) else ()
+    for layer in layers:
+        random = isinstance(layer, torch.nn.modules.dropout._DropoutNd) and layer.p > 0
+        if layer.training and (random or getattr(layer, "track_running_stats", False)):
+            raise ValueError(
+                f"{name} has a {type(layer).__name__} in training mode: call .eval() on it first"
+            )

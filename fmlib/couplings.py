@@ -42,8 +42,9 @@ def masked(x_1, mask, generator=None):
 def minibatch_ot(x_0, x_1):
     """Minibatch optimal transport: re-pair a batch so that sum ||x_0 - x_1||^2 is smallest.
 
-    x_0, x_1: (batch, *dims).  Returns (x_0, x_1) with the rows of x_1 in another order: a
-    permutation, by POT's exact solver, so that each point is used once and only once.
+    x_0, x_1: (batch, *dims).  Returns (x_0, x_1) with the rows of x_0 in another order: a
+    permutation, by POT's exact solver, so that each point is used once and only once. Row k of x_1
+    stays row k, and so does its label: noise has none.
     Cost grows a little faster than batch^2: some milliseconds for 256.
     Raises ValueError for mismatched shapes or values that are not finite.
     Tong et al. 2024, section 3.3; Pooladian et al. 2023, section 4.  Taught in: 05, section 1.
@@ -60,4 +61,4 @@ def minibatch_ot(x_0, x_1):
         return x_0, x_1
     # With equal weights a corner of the transport polytope is a permutation, 1/batch at each pair.
     plan = ot.emd([], [], cost.cpu().numpy(), numItermax=10_000_000)
-    return x_0, x_1[torch.as_tensor(plan.argmax(1), device=x_1.device)]
+    return x_0[torch.as_tensor(plan.argmax(0), device=x_0.device)], x_1

@@ -7,12 +7,14 @@ t = 0 is noise and t = 1 is data, as everywhere in fmlib. A network is called as
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 
 from fmlib.paths import VP, Cosine
-from fmlib.shapes import check_finite, check_points, noise_like
-from fmlib.solvers import Trajectory, check_keep
+from fmlib.shapes import check_returned, noise_like, real, whole
+from fmlib.solvers import Trajectory, check_end, check_start
 
 __all__ = ["DDPM"]
 
@@ -23,32 +25,39 @@ class DDPM:
 
     n_steps: length of the chain.  schedule: "linear", beta_k from beta_start to beta_end, or
     "cosine", where both are ignored (offset 0.008, beta_k at most 0.999).
+    beta_start, beta_end: None for 0.1 / n_steps and 20 / n_steps, so that a chain of any length
+    ends in as much noise as the published one of 1,000 steps, from 1e-4 to 0.02.
     Raises ValueError for n_steps < 2, an unknown schedule, or betas outside (0, 1).
     Ho et al. 2020; Nichol and Dhariwal 2021, eq. 17.  Taught in: 06, section 1.
     """
 
     n_steps: int = 1000
-    beta_start: float = 1e-4
-    beta_end: float = 0.02
+    beta_start: float | None = None
+    beta_end: float | None = None
     schedule: str = "linear"
 
     def __post_init__(self):
-        if not isinstance(self.n_steps, int) or self.n_steps < 2:
-            raise ValueError(f"n_steps must be an integer of at least 2, got {self.n_steps!r}")
+        object.__setattr__(self, "n_steps", whole("n_steps", self.n_steps, 2))
+        for name, total in (("beta_start", 0.1), ("beta_end", 20.0)):
+            value = getattr(self, name)
+            value = total / self.n_steps if value is None else real(name, value)
+            object.__setattr__(self, name, value)
         if self.schedule not in ("linear", "cosine"):
             raise ValueError(f"schedule must be 'linear' or 'cosine', got {self.schedule!r}")
         if self.schedule == "linear" and not 0 < self.beta_start <= self.beta_end < 1:
             raise ValueError(
                 f"DDPM needs 0 < beta_start <= beta_end < 1, got {self.beta_start} and "
-                f"{self.beta_end}"
+                f"{self.beta_end}: a chain this short needs smaller ones of its own"
             )
 
     @property
     def beta(self):
         """beta_k, (n_steps,), float64."""
         if self.schedule == "linear":
-            return torch.linspace(self.beta_start, self.beta_end, self.n_steps, dtype=torch.float64)
-        t = 1 - torch.arange(self.n_steps + 1, dtype=torch.float64) / self.n_steps
+            ends = self.beta_start, self.beta_end
+            return torch.linspace(*ends, self.n_steps, dtype=torch.float64, device="cpu")
+        k = torch.arange(self.n_steps + 1, dtype=torch.float64, device="cpu")
+        t = 1 - k / self.n_steps
         alpha = Cosine(0.008).alpha(t)
         return (1 - (alpha[1:] / alpha[:-1]) ** 2).clamp(max=0.999)
 
@@ -60,7 +69,8 @@ class DDPM:
     @property
     def time(self):
         """The time t in [0, 1) of each step k, (n_steps,), float64, falling."""
-        return 1 - torch.arange(1, self.n_steps + 1, dtype=torch.float64) / self.n_steps
+        k = torch.arange(1, self.n_steps + 1, dtype=torch.float64, device="cpu")
+        return 1 - k / self.n_steps
 
     def to_path(self):
         """The path that the chain tends to: alpha(time_k)^2 = alpha_bar_k + O(1 / n_steps).
@@ -108,8 +118,9 @@ class DDPM:
         FloatingPointError if the samples are not finite.
         Song et al. 2021 (DDIM), eqs. 12 and 16.  Taught in: 06, section 5.
         """
+        eta = real("eta", eta)
         if not 0 <= eta <= 1:
-            raise ValueError(f"eta must lie in [0, 1], got {eta!r}")
+            raise ValueError(f"eta must lie in [0, 1], got {eta}")
         signal = self._signal()
 
         def step(x, noise, k, j):  # j = -1 is the data itself
@@ -122,20 +133,17 @@ class DDPM:
 
     def _signal(self):
         """alpha_bar_k at [k + 1], and at [0] that of the data, 1."""
-        return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar])
+        return torch.cat([self.alpha_bar.new_ones(1), self.alpha_bar])
 
     def _grid(self, steps):
         """The falling list of k to visit."""
         if steps is None:
             steps = self.n_steps
-        if isinstance(steps, int):
-            if not 1 <= steps <= self.n_steps:
-                raise ValueError(f"steps must lie in 1 ... {self.n_steps}, got {steps}")
+        if np.ndim(steps) == 0:
+            steps = whole("steps", steps, 1, self.n_steps)
             return [self.n_steps - 1 - (i * self.n_steps) // steps for i in range(steps)]
-        steps = steps.tolist() if isinstance(steps, torch.Tensor) else steps
-        grid = list(steps) if isinstance(steps, (list, tuple, range)) else []
-        whole = all(isinstance(k, int) and 0 <= k < self.n_steps for k in grid)
-        if not grid or not whole or any(a <= b for a, b in zip(grid[:-1], grid[1:], strict=True)):
+        grid = [whole("a step", k, 0, self.n_steps - 1) for k in steps]
+        if not grid or any(a <= b for a, b in pairwise(grid)):
             raise ValueError(
                 f"steps must be how many, or a falling list of k from {self.n_steps - 1} to 0, "
                 f"got {steps!r}"
@@ -145,24 +153,17 @@ class DDPM:
     @torch.no_grad()
     def _run(self, model, x, grid, step, generator, keep):
         """Follow step(x, noise, k, j) -> (mean, standard deviation) down the grid."""
-        check_points("x", x)
-        check_finite("x", x)
-        check_keep(keep)
-        times = torch.cat([self.time[grid], torch.ones(1, dtype=torch.float64)]).to(x)
+        check_start("x", x, keep, {"model": model})
+        times = torch.cat([self.time[grid], self.time.new_ones(1)]).to(x)
         states = [x]
         for k, j, t in zip(grid, [*grid[1:], -1], times[:-1], strict=True):
-            noise = model(x, t)
-            if noise.shape != x.shape:
-                raise ValueError(
-                    f"model must keep x's shape {tuple(x.shape)}, got {tuple(noise.shape)}"
-                )
+            noise = check_returned("model(x, t)", model(x, t), x)
             x, spread = step(x, noise, k, j)
             if spread > 0:
                 x = x + spread * noise_like(x, generator)
             if keep == "all":
                 states.append(x)
-        if not torch.isfinite(x).all():
-            raise FloatingPointError("the samples are not finite: look at what the model returns")
+        check_end(x)
         if keep == "end":
             states, times = [x], times[-1:]
         return Trajectory(times, torch.stack(states), len(grid))

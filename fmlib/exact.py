@@ -10,29 +10,33 @@ w_k(x) = P(component k | x_t = x). A finite set of points is the case s_k = 0.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
 from fmlib.data import half_circles
+from fmlib.paths import AffinePath
 from fmlib.shapes import (
     check_finite,
     check_points,
     check_unit_interval,
     expand_time,
     flat_points,
+    noise_like,
+    real,
+    whole,
 )
 
-__all__ = ["EmpiricalTarget", "GaussianMixture", "two_moons_target"]
+__all__ = ["EmpiricalTarget", "Field", "GaussianMixture", "two_moons_target"]
 
 _CHUNK = 2**20  # numbers in one block of (dim, batch, K) differences: small enough for the cache
 
 
 class GaussianMixture:
-    """p_1 = sum_k weights_k N(means_k, stds_k^2 I), and all that follows from it exactly.
+    """p_1 = sum_k weights_k N(means_k, stds_k^2 I); along(path) gives what follows from it exactly.
 
     means: (K, *dims).  stds: a number or (K,), at least 0.  weights: (K,), positive, scaled here to
-    sum to one; None means equal.  Queries take x: (batch, *dims) and t: a number, () or (batch,),
-    convert the mixture to the dtype and device of x, and are differentiable in x and t.
+    sum to one; None means equal.
     Raises ValueError for a wrong shape, and for values that are not finite or of the wrong sign.
     Taught in: 03, sections 2 and 4.
     """
@@ -63,72 +67,101 @@ class GaussianMixture:
         self.weights = weights / weights.sum()
 
     def sample(self, n, generator=None):
-        """Draw n points of p_1.  Returns (n, *dims)."""
+        """Draw n points of p_1.  Returns (n, *dims).  Raises ValueError for a negative n."""
+        n, means = whole("n", n, 0), self.means
+        if n == 0:
+            return means[:0].clone()
         k = torch.multinomial(self.weights.cpu(), n, replacement=True, generator=generator)
-        noise = torch.randn(n, *self.means.shape[1:], generator=generator, dtype=self.means.dtype)
-        k, noise = k.to(self.means.device), noise.to(self.means.device)
+        k, noise = k.to(means.device), noise_like(means[:1].expand(n, *means.shape[1:]), generator)
         return self.means[k] + expand_time(self.stds[k], noise) * noise
 
-    def log_prob(self, path, x, t):
-        """log p_t(x) = log sum_k w_k N(x; alpha_t m_k, v_k I).  Returns (batch,)."""
-        return self._rows(lambda x, t: self._components(path, x, t)[0].logsumexp(1), x, t)
+    def along(self, path):
+        """What is known of p_t on the way from noise N(0, I) to this target: a Field.
 
-    def posterior_weights(self, path, x, t):
+        path: an AffinePath.  Raises ValueError for anything else.
+        """
+        return Field(self, path)
+
+
+@dataclass(frozen=True)
+class Field:
+    """p_t of a target along a path: density, score, posterior and velocity, in closed form.
+
+    Queries take x: (batch, *dims) and t: a number, () or (batch,), in [0, 1], convert the target to
+    the dtype and device of x, and are differentiable in x and t.
+    All raise ValueError for a wrong shape, t outside [0, 1], and where p_t has no density (a target
+    of points at sigma_t = 0).
+    Taught in: 03, sections 2 and 4.
+    """
+
+    target: GaussianMixture
+    path: AffinePath
+
+    def __post_init__(self):
+        if not all(hasattr(self.path, name) for name in ("alpha", "sigma")):
+            raise ValueError(f"along(path) needs a path, such as CondOT(), got {self.path!r}")
+
+    def log_prob(self, x, t):
+        """log p_t(x) = log sum_k w_k N(x; alpha_t m_k, v_k I).  Returns (batch,)."""
+        return self._rows(lambda x, t: self._components(x, t)[0].logsumexp(1), x, t)
+
+    def posterior_weights(self, x, t):
         """w_k(x) = P(x_1 came from component k | x_t = x).  Returns (batch, K), rows sum to one.
 
         Lipman et al. 2023, the fraction in eq. 8.  Taught in: 03, section 4.
         """
-        return self._rows(lambda x, t: self._components(path, x, t)[0].softmax(1), x, t)
+        return self._rows(lambda x, t: self._components(x, t)[0].softmax(1), x, t)
 
-    def score(self, path, x, t):
+    def score(self, x, t):
         """grad_x log p_t(x) = -sum_k w_k(x) (x - alpha_t m_k) / v_k.  Returns (batch, *dims)."""
-        return self._rows(lambda x, t: self._means_given(path, x, t)[2], x, t).reshape(x.shape)
+        return self._rows(lambda x, t: self._means(x, t)[2], x, t).reshape(x.shape)
 
-    def posterior_mean(self, path, x, t):
+    def posterior_mean(self, x, t):
         """E[x_1 | x_t = x], the best guess of the data (the "denoised" x).  Returns (batch, *dims).
 
         = sum_k w_k(x) (m_k + alpha_t s_k^2 (x - alpha_t m_k) / v_k).
         """
-        return self._rows(lambda x, t: self._means_given(path, x, t)[1], x, t).reshape(x.shape)
+        return self._rows(lambda x, t: self._means(x, t)[1], x, t).reshape(x.shape)
 
-    def velocity(self, path, x, t):
+    def velocity(self, x, t):
         """u_t(x) = E[dx_t | x_t = x] = d_alpha_t E[x_1 | x] + d_sigma_t E[x_0 | x].
 
         Returns (batch, *dims).
-        Raises ValueError where p_t has no density (a point target at sigma_t = 0) and where a
-        derivative of the schedule is infinite (VP and LinearVP at t = 1).
+        Raises ValueError also where a derivative of the schedule is infinite (VP and LinearVP at
+        t = 1).
         Lipman et al. 2023, eq. 8; Lipman et al. 2024 (Guide and Code), eq. 4.55.
         Taught in: 03, section 4.
         """
 
         def rows(x, t):
-            x_0, x_1, _ = self._means_given(path, x, t)
+            x_0, x_1, _ = self._means(x, t)
             s = expand_time(t, x)
-            return path.d_alpha(s) * x_1 + path.d_sigma(s) * x_0
+            return self.path.d_alpha(s) * x_1 + self.path.d_sigma(s) * x_0
 
         return self._rows(rows, x, t).reshape(x.shape)
 
     def _rows(self, function, x, t):
         """Apply function(x, t) to x flattened to (batch, dim), in blocks that fit in memory."""
         check_points("x", x)
-        if x.shape[1:] != self.means.shape[1:]:
-            shape = ", ".join(str(n) for n in ("batch", *self.means.shape[1:]))
+        means = self.target.means
+        if x.shape[1:] != means.shape[1:]:
+            shape = ", ".join(str(n) for n in ("batch", *means.shape[1:]))
             raise ValueError(f"x must have shape ({shape}) like the target, got {tuple(x.shape)}")
         t = expand_time(t, x).reshape(-1)
         check_unit_interval("t", t)
         flat = flat_points(x)
-        size = max(1, _CHUNK // self.means.numel())
+        size = max(1, _CHUNK // means.numel())
         if flat.shape[0] <= size:
             return function(flat, t if t.numel() > 1 else t.reshape(()))
         blocks = zip(flat.split(size), t.expand(flat.shape[0]).split(size), strict=True)
         return torch.cat([function(*block) for block in blocks])
 
-    def _components(self, path, x, t):
-        """log(w_k N(x; alpha_t m_k, v_k I)): (batch, K), and v_k: (1 or batch, K)."""
-        means, stds = self.means.flatten(1).to(x), self.stds.to(x)
-        t = expand_time(t, x).reshape(-1, 1)
-        alpha_t = path.alpha(t)
-        variance = (alpha_t * stds) ** 2 + path.sigma(t) ** 2
+    def _components(self, x, t):
+        """log(w_k N(x; alpha_t m_k, v_k I)): (batch, K), v_k: (1 or batch, K), alpha_t, sigma_t."""
+        target, t = self.target, expand_time(t, x).reshape(-1, 1)
+        means, stds = flat_points(target.means).to(x), target.stds.to(x)
+        alpha_t, sigma_t = self.path.alpha(t), self.path.sigma(t)
+        variance = (alpha_t * stds) ** 2 + sigma_t**2
         if (variance <= 0).any():
             raise ValueError(
                 "sigma_t = 0 and the target is made of points, so p_t has no density: "
@@ -137,16 +170,14 @@ class GaussianMixture:
         # Differences, not |x|^2 - 2 x.m + |m|^2, which cancels when sigma_t is small.
         gaps = x.T[:, :, None] - alpha_t * means.T[:, None, :]  # (dim, batch, K)
         square = (gaps**2).sum(0)
-        log_norm = self.weights.to(x).log() - 0.5 * x.shape[1] * torch.log(2 * math.pi * variance)
-        return log_norm - 0.5 * square / variance, variance
+        log_norm = target.weights.to(x).log() - 0.5 * x.shape[1] * torch.log(2 * math.pi * variance)
+        return log_norm - 0.5 * square / variance, variance, alpha_t, sigma_t
 
-    def _means_given(self, path, x, t):
+    def _means(self, x, t):
         """E[x_0 | x], E[x_1 | x] and the score, each (batch, dim)."""
-        log_joint, variance = self._components(path, x, t)
+        log_joint, variance, alpha_t, sigma_t = self._components(x, t)
         weights = log_joint.softmax(1)
-        means, stds = self.means.flatten(1).to(x), self.stds.to(x)
-        t = expand_time(t, x)
-        alpha_t, sigma_t = path.alpha(t), path.sigma(t)
+        means, stds = flat_points(self.target.means).to(x), self.target.stds.to(x)
 
         def mean_gap(c):  # sum_k c_k (x - alpha_t m_k)
             return c.sum(1, keepdim=True) * x - alpha_t * (c @ means)
@@ -160,8 +191,8 @@ class GaussianMixture:
 class EmpiricalTarget(GaussianMixture):
     """p_1 = (1/N) sum_i delta(x - x_i): a finite data set, taken for the whole truth.
 
-    points: (N, *dims).  All queries of GaussianMixture hold with s_k = 0; at sigma_t = 0 there is
-    no density and they raise ValueError.
+    points: (N, *dims).  The queries of its Field hold with s_k = 0; at sigma_t = 0 there is no
+    density and they raise ValueError.
     Taught in: 03, sections 2 and 4.
     """
 
@@ -175,9 +206,13 @@ def two_moons_target(noise=0.05, n_components=200):
     The noisy half circles are an integral of Gaussians over the angle; the midpoint rule with 100
     angles a moon, 0.03 apart where the noise is 0.05, is wrong only in the tails beyond the arcs'
     four ends, by a tenth of log p at most where points still fall.
-    Returns a GaussianMixture with n_components (even) components.
+    noise: at least 0.  Returns a GaussianMixture with n_components (even, at least 2) components.
+    Raises ValueError for other values.
     Taught in: 02, section 6.
     """
-    half = n_components // 2
-    angle = math.pi * (torch.arange(half, dtype=torch.float64) + 0.5) / half
-    return GaussianMixture(torch.cat(half_circles(angle)).to(torch.get_default_dtype()), stds=noise)
+    half, odd = divmod(whole("n_components", n_components, 2), 2)
+    if odd:
+        raise ValueError(f"n_components must be even, half for each moon, got {n_components}")
+    angle = math.pi * (torch.arange(half, dtype=torch.float64, device="cpu") + 0.5) / half
+    means = torch.cat(half_circles(angle)).to(torch.get_default_dtype())
+    return GaussianMixture(means, stds=real("noise", noise))

@@ -6,17 +6,12 @@ once, in AffinePath.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 
-from fmlib.shapes import (
-    check_finite,
-    check_same_shape,
-    check_unit_interval,
-    expand_time,
-)
+from fmlib.shapes import check_finite, check_same_shape, check_unit_interval, expand_time, real
 
 __all__ = ["AffinePath", "CondOT", "Cosine", "LinearVP", "PathSample", "Polynomial", "VE", "VP"]
 
@@ -29,10 +24,11 @@ class PathSample(NamedTuple):
     t: torch.Tensor  # (batch,)
     x_t: torch.Tensor  # (batch, *dims), alpha_t x_1 + sigma_t x_0
     dx_t: torch.Tensor  # (batch, *dims), its derivative with respect to t
+    y: torch.Tensor | None = None  # (batch, ...), labels of x_1, where there are any
 
 
 def _tensor(t):
-    return t if isinstance(t, torch.Tensor) else torch.tensor(float(t))
+    return t if isinstance(t, torch.Tensor) else torch.tensor(real("t", t), device="cpu")
 
 
 def _refuse(condition, t, what, advice):
@@ -48,8 +44,16 @@ class AffinePath:
 
     alpha, sigma, d_alpha, d_sigma map t, a number or a tensor in [0, 1], to a tensor of its shape.
     A derivative raises ValueError at an end where it is infinite.
+    t_end is the last time at which dx_t is finite, to train and to solve up to: 1, or 1 - 1e-3 on
+    paths whose d_sigma is infinite at t = 1.
     Lipman et al. 2024 (Guide and Code), eq. 4.50.  Taught in: 03, section 1.
     """
+
+    t_end = 1.0
+
+    def __post_init__(self):
+        for field in fields(self):  # also of NumPy: as Python's, they leave a tensor's dtype alone
+            object.__setattr__(self, field.name, real(field.name, getattr(self, field.name)))
 
     def alpha(self, t):
         raise NotImplementedError
@@ -63,11 +67,11 @@ class AffinePath:
     def d_sigma(self, t):
         raise NotImplementedError
 
-    def sample(self, x_0, x_1, t):
+    def sample(self, x_0, x_1, t, y=None):
         """x_t = alpha_t x_1 + sigma_t x_0 and dx_t = d_alpha_t x_1 + d_sigma_t x_0.
 
-        x_0, x_1: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  Returns a PathSample
-        whose t has shape (batch,).
+        x_0, x_1: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  y: None, or labels of
+        x_1, (batch, ...), handed on.  Returns a PathSample whose t has shape (batch,).
         Raises ValueError for mismatched shapes, values that are not finite, t outside [0, 1], and
         where the derivative of the schedule is infinite.
         Lipman et al. 2024 (Guide and Code), eq. 4.50.  Taught in: 03, section 1.
@@ -79,7 +83,9 @@ class AffinePath:
         check_unit_interval("t", s)
         x_t = self.alpha(s) * x_1 + self.sigma(s) * x_0
         dx_t = self.d_alpha(s) * x_1 + self.d_sigma(s) * x_0
-        return PathSample(x_0, x_1, s.reshape(-1).expand(x_1.shape[0]), x_t, dx_t)
+        if y is not None and len(y) != len(x_1):
+            raise ValueError(f"y must have a row for each of the {len(x_1)} points, got {len(y)}")
+        return PathSample(x_0, x_1, s.reshape(-1).expand(x_1.shape[0]), x_t, dx_t, y)
 
     def conditional_velocity(self, x, x_1, t):
         """u_t(x | x_1) = (d_sigma_t / sigma_t) (x - alpha_t x_1) + d_alpha_t x_1.
@@ -130,8 +136,10 @@ class VP(AffinePath):
 
     beta_min: float = 0.1
     beta_max: float = 20.0
+    t_end = 1 - 1e-3
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 < self.beta_min <= self.beta_max < math.inf:
             raise ValueError(
                 f"VP needs 0 < beta_min <= beta_max, got {self.beta_min} and {self.beta_max}"
@@ -171,12 +179,17 @@ class Cosine(AffinePath):
     offset: float = 0.0
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 <= self.offset < math.inf:
             raise ValueError(f"Cosine needs offset >= 0, got {self.offset}")
 
     @property
     def _c(self):
         return 0.5 * math.pi / (1 + self.offset)
+
+    @property
+    def t_end(self):
+        return 1.0 if self.offset == 0 else 1 - 1e-3
 
     def alpha(self, t):
         return torch.sin(self._c * _tensor(t)) / math.sin(self._c)
@@ -187,8 +200,9 @@ class Cosine(AffinePath):
             return torch.sin(c * (1 - t))  # the cosine, exactly 0 at t = 1
         return torch.sqrt(torch.sin(c * (1 - t)) * torch.sin(c * (1 + t))) / math.sin(c)
 
-    def d_alpha(self, t):
-        return self._c * torch.sin(0.5 * math.pi - self._c * _tensor(t)) / math.sin(self._c)
+    def d_alpha(self, t):  # cos(c t), by what is left until t = 1: so it keeps its digits there
+        c, left = self._c, self._c * (1 - _tensor(t))
+        return c * (torch.sin(left) + torch.cos(left) / math.tan(c))
 
     def d_sigma(self, t):
         if self.offset == 0:
@@ -204,6 +218,8 @@ class LinearVP(AffinePath):
 
     Lipman et al. 2024 (Guide and Code), section 4.8.
     """
+
+    t_end = 1 - 1e-3
 
     def alpha(self, t):
         return _tensor(t)
@@ -231,6 +247,7 @@ class Polynomial(AffinePath):
     n: float = 2.0
 
     def __post_init__(self):
+        super().__post_init__()
         if not 1 <= self.n < math.inf:
             raise ValueError(f"Polynomial needs n >= 1, got {self.n}: else d_alpha_0 is infinite")
 
@@ -238,7 +255,9 @@ class Polynomial(AffinePath):
         return _tensor(t) ** self.n
 
     def sigma(self, t):
-        return 1 - self.alpha(t)
+        t = _tensor(t)
+        late = -torch.expm1(self.n * torch.log(t.clamp(min=0.5)))  # 1 - t^n cancels near t = 1
+        return torch.where(t < 0.5, 1 - t**self.n, late)
 
     def d_alpha(self, t):
         return self.n * _tensor(t) ** (self.n - 1)
@@ -259,6 +278,7 @@ class VE(AffinePath):
     sigma_max: float = 50.0
 
     def __post_init__(self):
+        super().__post_init__()
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(
                 f"VE needs 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}"

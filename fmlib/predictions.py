@@ -6,9 +6,9 @@ conditional means E[x_1 | x_t] and E[x_0 | x_t], and x_t itself is a second one.
 
 import torch
 
-from fmlib.shapes import check_same_shape, check_unit_interval, expand_time
+from fmlib.shapes import check_returned, check_same_shape, check_unit_interval, expand_time, real
 
-__all__ = ["KINDS", "convert", "transform_schedule"]
+__all__ = ["KINDS", "convert", "guide", "transform_schedule"]
 
 KINDS = ("velocity", "noise", "data", "score")
 
@@ -21,7 +21,7 @@ def _coefficients(kind, path, t):
     return (one, 0 * one) if kind == "data" else (0 * one, one)
 
 
-def convert(value, x_t, t, path, source="noise", target="velocity", normal_source=True):
+def convert(value, x_t, t, path, given="noise", wanted="velocity", normal_source=True):
     """Turn one prediction at (x_t, t) into another.
 
     velocity u = d_alpha_t E[x_1|x_t] + d_sigma_t E[x_0|x_t], noise = E[x_0|x_t],
@@ -29,44 +29,45 @@ def convert(value, x_t, t, path, source="noise", target="velocity", normal_sourc
     The first three are tied by x_t = alpha_t E[x_1|x_t] + sigma_t E[x_0|x_t] for any coupling.
     The score is so only if x_0 ~ N(0, I) independently of x_1: say normal_source=False where that
     is not the case, and the score is refused.
-    value, x_t: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  source, target: of KINDS.
+    value, x_t: (batch, *dims).  t: a number, () or (batch,), in [0, 1].  given, wanted: of KINDS,
+    what value is and what is returned.
     Returns (batch, *dims).
     Raises ValueError for an unknown kind, t outside [0, 1], a score without a normal source,
-    mismatched shapes, and at an end where the source kind does not determine the target: noise at
+    mismatched shapes, and at an end where what is given does not determine what is wanted: noise at
     alpha_t = 0, data at sigma_t = 0, a score that would be infinite.
     Lipman et al. 2024 (Guide and Code), eqs. 4.55 to 4.58.  Taught in: 05, section 3.
     """
-    for name, kind in (("source", source), ("target", target)):
+    for name, kind in (("given", given), ("wanted", wanted)):
         if kind not in KINDS:
             raise ValueError(f"{name} must be one of {list(KINDS)}, got {kind!r}")
-    if not normal_source and source != target and "score" in (source, target):
+    if not normal_source and given != wanted and "score" in (given, wanted):
         raise ValueError(
             "the score follows from the others only if x_0 ~ N(0, I), independent of x_1: convert "
             "between velocity, noise and data instead"
         )
     check_same_shape("value", value, "x_t", x_t)
-    if source == target:
+    if given == wanted:
         return value
     t = expand_time(t, x_t)
     check_unit_interval("t", t)
     alpha_t, sigma_t = path.alpha(t), path.sigma(t)
-    if target == "score" and (sigma_t <= 0).any():
+    if wanted == "score" and (sigma_t <= 0).any():
         raise ValueError("sigma_t = 0, where the score is infinite: stop at t = 1 - 1e-3")
-    if source == "score":
-        value, source = -sigma_t * value, "noise"
-    wanted = "noise" if target == "score" else target
-    if source != wanted:
+    if given == "score":
+        value, given = -sigma_t * value, "noise"
+    onto = "noise" if wanted == "score" else wanted
+    if given != onto:
         # Two equations, x_t = alpha_t x_1 + sigma_t x_0 and value = a x_1 + b x_0, solved for
         # c x_1 + d x_0 by Cramer's rule.
-        (a, b), (c, d) = (_coefficients(kind, path, t) for kind in (source, wanted))
+        (a, b), (c, d) = (_coefficients(kind, path, t) for kind in (given, onto))
         determinant = alpha_t * b - sigma_t * a
         if (determinant == 0).any():
             raise ValueError(
-                f"at this t x_t and {source} are the same knowledge, so {wanted} does not follow: "
+                f"at this t x_t and {given} are the same knowledge, so {onto} does not follow: "
                 "stay 1e-3 away from the end"
             )
         value = ((c * b - d * a) * x_t + (d * alpha_t - c * sigma_t) * value) / determinant
-    return -value / sigma_t if target == "score" else value
+    return -value / sigma_t if wanted == "score" else value
 
 
 def _angle(path, t):
@@ -93,7 +94,7 @@ def transform_schedule(velocity, path, new_path):
     path's says nothing about the data (Polynomial at t = 0), and whenever velocity does.
     Lipman et al. 2024 (Guide and Code), eqs. 4.32 to 4.35.  Taught in: 06, section 7.
     """
-    start, end = torch.zeros((), dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    start, end = torch.tensor([0.0, 1.0], dtype=torch.float64, device="cpu")
     lowest, highest = _angle(path, start)[0], _angle(path, end)[0]
     try:
         path.d_sigma(end)
@@ -117,7 +118,8 @@ def transform_schedule(velocity, path, new_path):
         t = time_of(theta)
         s = length / _angle(path, t)[1]
         y = (x / s).to(x)
-        u = velocity(y, (t.reshape(-1) if t.ndim else t).to(x)).double()
+        u = velocity(y, (t.reshape(-1) if t.ndim else t).to(x))
+        u = check_returned("velocity(x, t)", u, y).double()
         x, y = x.double(), y.double()  # t and r may be closer to an end than float32 can tell
         at_rest = (t == 1) & sharp
         t = torch.where(at_rest, 0.5, t)  # any time will do: what comes of it is not used
@@ -131,3 +133,29 @@ def transform_schedule(velocity, path, new_path):
         return (new_path.d_alpha(r) * x_1 + new_path.d_sigma(r) * x_0).to(kind)
 
     return transformed
+
+
+def guide(conditional, unconditional, w):
+    """Classifier-free guidance: velocity(x, t) = u_t(x) + w (u_t(x | y) - u_t(x)).
+
+    conditional(x, t), unconditional(x, t): the velocities u_t(x | y) and u_t(x), (batch, *dims).
+    w: the guidance scale; 0 leaves the unconditional velocity and 1 the conditional one, and the
+    other is not asked for then.  Returns velocity(x, t), to be given to solve.
+    Raises ValueError for a w that is no finite number; velocity does for results unlike x.
+    Ho and Salimans 2022, eq. 6, where w counts from 0.  Taught in: 09, section 1.
+    """
+    w = real("w", w)
+
+    def asked(name, function, x, t):
+        return check_returned(f"{name}(x, t)", function(x, t), x)
+
+    def velocity(x, t):
+        if w == 0:
+            return asked("unconditional", unconditional, x, t)
+        given_y = asked("conditional", conditional, x, t)
+        if w == 1:
+            return given_y
+        u = asked("unconditional", unconditional, x, t)
+        return u + w * (given_y - u)
+
+    return velocity

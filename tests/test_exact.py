@@ -24,15 +24,15 @@ TARGETS = pytest.mark.parametrize("target", [MIXTURE, POINTS], ids=["mixture", "
 @pytest.mark.parametrize("t", [0.0, 0.3, torch.rand(9, dtype=torch.float64)], ids=["0", "0.3", "t"])
 def test_score_is_the_gradient_of_log_prob(target, path, t):
     x = randn(9, 2).requires_grad_()
-    (gradient,) = torch.autograd.grad(target.log_prob(path, x, t).sum(), x)
-    torch.testing.assert_close(target.score(path, x, t), gradient, rtol=1e-9, atol=1e-9)
+    (gradient,) = torch.autograd.grad(target.along(path).log_prob(x, t).sum(), x)
+    torch.testing.assert_close(target.along(path).score(x, t), gradient, rtol=1e-9, atol=1e-9)
 
 
 @TARGETS
 @pytest.mark.parametrize("t", [0.0, 0.5, 0.8])
 def test_density_integrates_to_one(target, t):
     line = torch.linspace(-8, 8, 401, dtype=torch.float64)
-    p = target.log_prob(CondOT(), torch.cartesian_prod(line, line), t).exp()
+    p = target.along(CondOT()).log_prob(torch.cartesian_prod(line, line), t).exp()
     # the trapezoid rule is exact to rounding for a sum of smooth bumps wider than the grid
     assert abs(float(p.sum()) * (16 / 400) ** 2 - 1) < 1e-9
 
@@ -43,8 +43,10 @@ def test_continuity_equation(target, path, t):
     x = randn(40, 2).requires_grad_()
     s = torch.tensor(t, dtype=torch.float64)
     h = 1e-5
-    rate = (target.log_prob(path, x, s + h).exp() - target.log_prob(path, x, s - h).exp()) / (2 * h)
-    flux = target.log_prob(path, x, s).exp()[:, None] * target.velocity(path, x, s)
+    rate = (
+        target.along(path).log_prob(x, s + h).exp() - target.along(path).log_prob(x, s - h).exp()
+    ) / (2 * h)
+    flux = target.along(path).log_prob(x, s).exp()[:, None] * target.along(path).velocity(x, s)
     divergence = sum(
         torch.autograd.grad(flux[:, i].sum(), x, retain_graph=True)[0][:, i] for i in (0, 1)
     )
@@ -63,8 +65,8 @@ def test_posterior_mean_and_velocity_are_means_over_x_1(target, path, t):
     w = likelihood.softmax(0)[:, None]
     u = path.conditional_velocity(x.expand_as(x_1), x_1, t)
     for exactly, each in (
-        (target.posterior_mean(path, x, t), x_1),
-        (target.velocity(path, x, t), u),
+        (target.along(path).posterior_mean(x, t), x_1),
+        (target.along(path).velocity(x, t), u),
     ):
         mean = (w * each).sum(0)
         error = (w**2 * (each - mean) ** 2).sum(0).sqrt()  # standard error of a weighted mean
@@ -87,14 +89,14 @@ def test_points_agree_with_a_plain_loop(path):
     target = EmpiricalTarget(torch.tensor(points, dtype=torch.float64))
     place = torch.tensor([x], dtype=torch.float64)
     torch.testing.assert_close(
-        target.velocity(path, place, t)[0], torch.tensor(expected, dtype=torch.float64)
+        target.along(path).velocity(place, t)[0], torch.tensor(expected, dtype=torch.float64)
     )
     torch.testing.assert_close(
-        target.posterior_weights(path, place, t)[0],
+        target.along(path).posterior_weights(place, t)[0],
         torch.tensor([d / total for d in density], dtype=torch.float64),
     )
     log_p = math.log(total / 3 / (2 * math.pi * sigma**2))
-    assert abs(float(target.log_prob(path, place, t)) - log_p) < 1e-12
+    assert abs(float(target.along(path).log_prob(place, t)) - log_p) < 1e-12
 
 
 @pytest.mark.parametrize("path", [CondOT(), VP(), Cosine()], ids=lambda p: type(p).__name__)
@@ -103,7 +105,7 @@ def test_gaussian_to_gaussian_flow_scales_each_point(path, a):
     """The flow of N(0, I) to N(0, a^2 I) multiplies by the ratio of the standard deviations."""
     target = GaussianMixture(torch.zeros(1, 2, dtype=torch.float64), a)
     x_0, stop = randn(50, 2), 0.99
-    end = solve(lambda x, t: target.velocity(path, x, t), x_0, 200, method="rk4", t_end=stop).end
+    end = solve(target.along(path).velocity, x_0, 200, method="rk4", t_end=stop).end
     std = [math.hypot(float(path.alpha(t)) * a, float(path.sigma(t))) for t in (0.0, stop)]
     # rk4's own error is of order (1/200)^4 times the fifth derivative of the schedule
     torch.testing.assert_close(end, x_0 * std[1] / std[0], rtol=1e-5, atol=0)
@@ -112,7 +114,7 @@ def test_gaussian_to_gaussian_flow_scales_each_point(path, a):
 def test_mixture_flow_has_the_targets_moments(generator):
     target, n = MIXTURE, 20_000
     x_0 = torch.randn(n, 2, generator=generator, dtype=torch.float64)
-    end = solve(lambda x, t: target.velocity(CondOT(), x, t), x_0, 40, method="rk4").end
+    end = solve(target.along(CondOT()).velocity, x_0, 40, method="rk4").end
     w, m, s = target.weights, target.means, target.stds
     mean = w @ m
     cov = (w[:, None] * (m - mean)).T @ (m - mean) + (w * s**2).sum() * torch.eye(2)
@@ -123,7 +125,7 @@ def test_mixture_flow_has_the_targets_moments(generator):
 
 def test_flow_to_points_ends_on_the_points(generator):
     x_0 = torch.randn(200, 2, generator=generator, dtype=torch.float64)
-    end = solve(lambda x, t: POINTS.velocity(CondOT(), x, t), x_0, 400, "rk4", t_end=1 - 1e-3).end
+    end = solve(POINTS.along(CondOT()).velocity, x_0, 400, "rk4", t_end=1 - 1e-3).end
     distance = torch.cdist(end, POINTS.means).min(1).values
     assert distance.median() < 5e-3  # sigma at the end is 1e-3
 
@@ -131,9 +133,9 @@ def test_flow_to_points_ends_on_the_points(generator):
 def test_samples_have_the_density_they_should(generator):
     n = 100_000
     x = MIXTURE.sample(n, generator)
-    log_p = MIXTURE.log_prob(CondOT(), x, 1.0)
+    log_p = MIXTURE.along(CondOT()).log_prob(x, 1.0)
     line = torch.linspace(-8, 8, 801, dtype=torch.float64)
-    grid = MIXTURE.log_prob(CondOT(), torch.cartesian_prod(line, line), 1.0)
+    grid = MIXTURE.along(CondOT()).log_prob(torch.cartesian_prod(line, line), 1.0)
     entropy = -float((grid.exp() * grid).sum()) * (16 / 800) ** 2
     assert abs(float(-log_p.mean()) - entropy) < 5 * float(log_p.std()) / math.sqrt(n)
 
@@ -146,7 +148,7 @@ def test_two_moons_target_is_the_distribution_of_two_moons(generator):
     assert ratio < 1.3
     fine = two_moons_target(n_components=2000)
     x = two_moons(2000, generator=generator)
-    here, there = (z.log_prob(CondOT(), x, 1.0) for z in (target, fine))
+    here, there = (z.along(CondOT()).log_prob(x, 1.0) for z in (target, fine))
     # the midpoint rule is exact to rounding along the arcs, and less so beyond their four ends
     assert (here - there).abs().median() < 1e-5 and (here - there).abs().mean() < 2e-3
 
@@ -161,26 +163,31 @@ def test_two_moons_target_is_the_distribution_of_two_moons(generator):
 def test_shapes_and_forms_of_t(batch, dims, path, dtype):
     target = EmpiricalTarget(randn(4, *dims))
     x, t = randn(batch, *dims, seed=2, dtype=dtype), 0.2 + 0.5 * torch.rand(batch, dtype=dtype)
-    for query in (target.velocity, target.score, target.posterior_mean):
-        out = query(path, x, t)
+    field = target.along(path)
+    for query in (field.velocity, field.score, field.posterior_mean):
+        out = query(x, t)
         assert out.shape == x.shape and out.dtype == dtype
-        by_row = torch.cat([query(path, x[i : i + 1], float(t[i])) for i in range(batch)])
+        by_row = torch.cat([query(x[i : i + 1], float(t[i])) for i in range(batch)])
         # one row at a time, t as a float: the same arithmetic up to the order of sums
         torch.testing.assert_close(out, by_row, rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(query(path, x, t.reshape(batch, *[1] * len(dims))), out)
-    assert target.log_prob(path, x, t).shape == (batch,)
-    weights = target.posterior_weights(path, x, t)
+        torch.testing.assert_close(query(x, t.reshape(batch, *[1] * len(dims))), out)
+    assert target.along(path).log_prob(x, t).shape == (batch,)
+    weights = target.along(path).posterior_weights(x, t)
     assert weights.shape == (batch, 4)
     torch.testing.assert_close(weights.sum(1), torch.ones(batch, dtype=dtype))
 
 
 def test_blocks_change_nothing(monkeypatch):
     x, t = randn(50, 2), torch.rand(50, dtype=torch.float64)
-    whole = [f(VP(), x, t) for f in (MIXTURE.velocity, MIXTURE.log_prob, MIXTURE.posterior_weights)]
-    whole.append(MIXTURE.velocity(VP(), x, 0.4))
+    field = MIXTURE.along(VP())
+
+    def answers():
+        each = [f(x, t) for f in (field.velocity, field.log_prob, field.posterior_weights)]
+        return [*each, field.velocity(x, 0.4)]
+
+    whole = answers()
     monkeypatch.setattr(exact, "_CHUNK", 40)
-    parts = [f(VP(), x, t) for f in (MIXTURE.velocity, MIXTURE.log_prob, MIXTURE.posterior_weights)]
-    parts.append(MIXTURE.velocity(VP(), x, 0.4))
+    parts = answers()
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13)
 
@@ -191,7 +198,7 @@ def test_answers_are_finite_or_refused(path, t, which):
     target = {"mixture": MIXTURE, "points": POINTS}[which]
     x = randn(5, 2)
     try:
-        u = target.velocity(path, x, t)
+        u = target.along(path).velocity(x, t)
     except ValueError as error:
         assert "sigma" in str(error)
     else:
@@ -200,7 +207,7 @@ def test_answers_are_finite_or_refused(path, t, which):
 
 def test_a_point_target_has_no_density_at_the_end():
     with pytest.raises(ValueError, match="made of points, so p_t has no density"):
-        POINTS.velocity(CondOT(), randn(3, 2), 1.0)
+        POINTS.along(CondOT()).velocity(randn(3, 2), 1.0)
 
 
 def test_a_mixture_is_defined_up_to_the_end():
@@ -211,13 +218,13 @@ def test_a_mixture_is_defined_up_to_the_end():
             torch.distributions.Normal(MIXTURE.means, MIXTURE.stds[:, None]), 1
         ),
     )
-    torch.testing.assert_close(MIXTURE.log_prob(CondOT(), x, 1.0), density.log_prob(x))
+    torch.testing.assert_close(MIXTURE.along(CondOT()).log_prob(x, 1.0), density.log_prob(x))
 
 
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        ((torch.tensor([[1, 2]]), 1.0), "floating"),
+        ((torch.tensor([[1, 2]]), 1.0), "float32 or float64"),
         ((torch.zeros(0, 2), 1.0), "at least one"),
         ((randn(2, 2) / 0, 1.0), "means must be finite"),
         ((randn(2, 2), torch.ones(3)), r"stds must be a number or have shape \(2,\)"),
@@ -233,9 +240,9 @@ def test_bad_targets_are_refused(arguments, says):
 
 def test_points_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"x must have shape \(batch, 2\) like the target"):
-        POINTS.velocity(CondOT(), randn(5, 3), 0.5)
+        POINTS.along(CondOT()).velocity(randn(5, 3), 0.5)
     with pytest.raises(ValueError, match="t must be a scalar"):
-        POINTS.velocity(CondOT(), randn(2, 2), torch.zeros(3))
+        POINTS.along(CondOT()).velocity(randn(2, 2), torch.zeros(3))
 
 
 def test_numbers_are_taken_at_the_precision_of_the_means():
@@ -249,12 +256,12 @@ def test_numbers_are_taken_at_the_precision_of_the_means():
 @pytest.mark.parametrize("t", [-0.1, 1.2])
 def test_a_time_outside_the_unit_interval_is_refused(t):
     mixture, x = GaussianMixture(torch.zeros(2, 2), 0.1), torch.ones(3, 2)
-    for query in (mixture.velocity, mixture.score, mixture.log_prob, mixture.posterior_mean):
+    field = mixture.along(CondOT())
+    for query in (field.velocity, field.score, field.log_prob, field.posterior_mean):
         with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]"):
-            query(CondOT(), x, t)
+            query(x, t)
 
 
 def test_no_points_give_no_answers():
-    assert GaussianMixture(torch.zeros(2, 2), 0.1).velocity(
-        CondOT(), torch.ones(0, 2), 0.5
-    ).shape == (0, 2)
+    field = GaussianMixture(torch.zeros(2, 2), 0.1).along(CondOT())
+    assert field.velocity(torch.ones(0, 2), 0.5).shape == (0, 2)

@@ -12,7 +12,7 @@ TARGET = GaussianMixture(torch.zeros(1, 2, dtype=torch.float64), 1.0)
 
 
 def velocity(x, t):
-    return TARGET.velocity(CondOT(), x, t)
+    return TARGET.along(CondOT()).velocity(x, t)
 
 
 def batch(n, generator):

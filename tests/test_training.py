@@ -42,7 +42,7 @@ def test_it_learns_the_velocity():
     history = train(model, g, steps=2000, batch_size=128)
     target = GaussianMixture(torch.zeros(1, 2), 0.5)
     batch = draw(4000, g)
-    u = target.velocity(CondOT(), batch.x_t, batch.t)
+    u = target.along(CondOT()).velocity(batch.x_t, batch.t)
     with torch.no_grad():
         relative = (model(batch.x_t, batch.t) - u).square().mean() / u.square().mean()
     assert relative < 0.03  # of the variance; an untrained network is near 1

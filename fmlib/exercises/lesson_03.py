@@ -127,7 +127,7 @@ def check_arrow_tip(arrow_tip):
     several = GaussianMixture(2 * points(4, 2, seed=1), stds=0.3)
 
     def tip(target, t, x=x):
-        return run(arrow_tip, lambda x, t: target.velocity(PATH, x, t), x, t, like=x)
+        return run(arrow_tip, target.along(PATH).velocity, x, t, like=x)
 
     for t, name in ((0.0, "tip-start"), (0.6, "tip-time")):
         got = tip(one, t)
@@ -135,7 +135,7 @@ def check_arrow_tip(arrow_tip):
         found = f"{found}({got[0, 0]:.3f}, {got[0, 1]:.3f})"
         expect(gap(got, one.means) < 1e-2, name, found)
     for t in (0.2, 0.5, 0.9):
-        off = gap(tip(several, t), several.posterior_mean(PATH, x, t))
+        off = gap(tip(several, t), several.along(PATH).posterior_mean(x, t))
         found = f"for four clusters, at t = {t:g}, the tip misses E[X_1 | X_t = x] by {off:.2g}"
         expect(off < CLOSE, "tip-flow", found)
     tip(several, 0.5, points(5, 2, dtype=torch.float32))
@@ -163,7 +163,7 @@ def check_gaussian_velocity(gaussian_velocity):
     miss, found = off(x, 0.5, m, 1e-6, (m - x) / 0.5)
     expect(miss < 1e-4, "gauss-point", found)
     for t, m, a in ((0.3, 0.8, 1.5), (0.9, 0.8, 1.5), (0.5, -2.0, 0.4), (0.7, 0.0, 2.5)):
-        miss, found = off(x, t, m, a, _gaussian(m, a).velocity(PATH, x[:, None], t)[:, 0])
+        miss, found = off(x, t, m, a, _gaussian(m, a).along(PATH).velocity(x[:, None], t)[:, 0])
         expect(miss < CLOSE, "gauss-between", found)
     run(gaussian_velocity, x.float(), 0.5, m, a, like=x.float())
     return "gaussian_velocity: agrees with fmlib.exact for four targets, and with (3.5) as a -> 0"
@@ -184,7 +184,7 @@ def check_component_weights(component_weights):
     for t in (0.3, 0.6, 0.999):
         with _densities():
             got = run(component_weights, x, t, means, same, like=like)
-        off = gap(got, GaussianMixture(means, same).posterior_weights(PATH, x, t))
+        off = gap(got, GaussianMixture(means, same).along(PATH).posterior_weights(x, t))
         found = f"for three components of one width, at t = {t:g}, a weight is off by {off:.2g}"
         expect(off < CLOSE, "which-equal", found)
     got = run(component_weights, x, 0.0, means, stds, like=like)
@@ -198,13 +198,13 @@ def check_component_weights(component_weights):
     found = f"{found} one is {exact:.1f} times as likely there at t = 0.8, you say {ratio:.1f}"
     expect(abs(ratio - 1) > 1e-6, "which-norm", found)
     expect(abs(ratio / exact - 1) < CLOSE, "which-power", found)
-    exact = GaussianMixture(means, stds).posterior_weights(PATH, x, 0.7)
+    exact = GaussianMixture(means, stds).along(PATH).posterior_weights(x, 0.7)
     off = gap(run(component_weights, x, 0.7, means, stds, like=like), exact)
     found = f"for three widths, at t = 0.7, a weight is off by {off:.2g}"
     expect(off < CLOSE, "which-power", found)
     with _densities():
         got = run(component_weights, x, 0.99, means, 0 * stds, like=like)
-    off = gap(got, EmpiricalTarget(means).posterior_weights(PATH, x, 0.99))
+    off = gap(got, EmpiricalTarget(means).along(PATH).posterior_weights(x, 0.99))
     found = f"for data points, at t = 0.99, a weight is off by {off:.2g}"
     expect(off < CLOSE, "which-equal", found)
     run(component_weights, x.float(), 0.5, means.float(), stds.float(), like=like.float())
@@ -240,7 +240,7 @@ def check_tempered_velocity(tempered_velocity):
         return max(misses), f"with power {power:g} the velocity is off by {max(misses):.2g}"
 
     data = EmpiricalTarget(x_1)
-    miss, found = off(1.0, lambda t: data.velocity(PATH, x, t))
+    miss, found = off(1.0, lambda t: data.along(PATH).velocity(x, t))
     expect(miss < CLOSE, "power-one", found)
     miss, found = off(0.0, lambda t: (x_1.mean(0) - x) / (1 - t))
     expect(miss < CLOSE, "power-zero", found)

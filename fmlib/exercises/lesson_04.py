@@ -85,7 +85,7 @@ def check_swapped_velocity(swapped_velocity):
 
     def compare(name, time):
         t = torch.tensor(time, dtype=x.dtype)
-        got = run(swapped_velocity, lambda x, t: target.velocity(PATH, x, t), x, t, like=x)
+        got = run(swapped_velocity, target.along(PATH).velocity, x, t, like=x)
         x_0 = (x[:, None] - (1 - t) * data) / t  # the noise that each data point needs, (40, 6, 2)
         weight = (-0.5 * x_0.square().sum(2)).softmax(1)[..., None]
         exact = (weight * (data - x_0)).sum(1)
@@ -237,7 +237,7 @@ def check_gradient_noise(gradient_noise):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         models = [_Offset(lambda x, t: 0 * x, False)]
-        models.append(_Offset(lambda x, t: target.velocity(PATH, x, t), True))
+        models.append(_Offset(target.along(PATH).velocity, True))
         generator = torch.Generator().manual_seed(0)
         for model in models:
             own, one = [], []
@@ -271,7 +271,7 @@ def check_floor_at(floor_at):
         x_1 = 0.7 + s * z
         for time, value in zip(t[1:-1], got[1:-1], strict=True):
             batch = PATH.sample(x_0[:, None], x_1[:, None], time)
-            rest = batch.dx_t - target.velocity(PATH, batch.x_t, time)
+            rest = batch.dx_t - target.along(PATH).velocity(batch.x_t, time)
             exact = float((weight * rest[:, 0].square()).sum())
             found = f"for s = {s:g} at t = {time:g} the exact field leaves {exact:.3f}, you give"
             expect(gap(value, exact) < 1e-6, "floor-between", f"{found} {value:.3f}")
@@ -288,8 +288,8 @@ def _floor_of_mixture(t, c=1.0):
     x = torch.linspace(-14, 14, 4001, dtype=t.dtype)[:, None]
     values = []
     for time in t.reshape(-1):
-        density = target.log_prob(PATH, x, time).exp()
-        u = target.velocity(PATH, x, time)[:, 0]
+        density = target.along(PATH).log_prob(x, time).exp()
+        u = target.along(PATH).velocity(x, time)[:, 0]
         values.append(square - float((density * u**2).sum() * (x[1, 0] - x[0, 0])))
     return torch.tensor(values, dtype=t.dtype).reshape(t.shape)
 
@@ -451,7 +451,7 @@ def check_median_velocity(median_velocity):
         found = f"at t = {time:g} the velocity of some x is {missed:.2f} away from both targets"
         expect(missed < 1e-6, "median-two", found)
         target = GaussianMixture(both, 0.0, torch.tensor([w, 1 - w], dtype=x.dtype))
-        p = target.posterior_weights(PATH, x[:, None], t).T  # (2, 60)
+        p = target.along(PATH).posterior_weights(x[:, None], t).T  # (2, 60)
         cost = [(p * (u - targets).abs()).sum(0) for u in (got, *targets)]
         more = cost[0] - torch.minimum(cost[1], cost[2])
         at = int(more.argmax())

@@ -86,10 +86,10 @@ def check_velocity_from_v(velocity_from_v):
 
     def both(path, time):
         t = _t(time)
-        x_1 = target.posterior_mean(path, x, t)
-        x_0 = -path.sigma(t) * target.score(path, x, t)
+        x_1 = target.along(path).posterior_mean(x, t)
+        x_0 = -path.sigma(t) * target.along(path).score(x, t)
         v = path.alpha(t) * x_0 - path.sigma(t) * x_1
-        return run(velocity_from_v, x, v, t, path, like=x), target.velocity(path, x, t), v
+        return run(velocity_from_v, x, v, t, path, like=x), target.along(path).velocity(x, t), v
 
     got, u, v = both(Cosine(), 0.3)
     found = f"on the cosine path at t = 0.3 the velocity is {u[0, 0]:.3f}, got {got[0, 0]:.3f}"
@@ -128,9 +128,9 @@ def check_score_factor(score_factor):
         name = type(path).__name__
         c = run(score_factor, t, path, like=t)[:, None]
         x_grad = x.clone().requires_grad_()
-        (score,) = torch.autograd.grad(target.log_prob(path, x_grad, t).sum(), x_grad)
+        (score,) = torch.autograd.grad(target.along(path).log_prob(x_grad, t).sum(), x_grad)
         rest = (path.d_alpha(t) / path.alpha(t))[:, None] * x
-        u = target.velocity(path, x, t)
+        u = target.along(path).velocity(x, t)
         found = f"on {name} at t = {t[3]:.2f} and one x the velocity is {u[3, 0]:.3f}, but"
         found = f"{found} (alpha'/alpha) x + {c[3, 0]:.3f} score = {(rest + c * score)[3, 0]:.3f}"
         expect(gap(rest - c * score, u) > 1e-6, "factor-sign", found)

@@ -219,12 +219,14 @@ def check_velocity_from_score(velocity_from_score):
     for path in (VP(), CondOT(), Cosine()):
         for time in (0.2, 0.7):
             t, name = torch.tensor(time, dtype=x.dtype), type(path).__name__
-            got = run(velocity_from_score, path, SPOTS.score(path, x, t), x, t, like=x)
-            exact = SPOTS.velocity(path, x, t)
+            got = run(velocity_from_score, path, SPOTS.along(path).score(x, t), x, t, like=x)
+            exact = SPOTS.along(path).velocity(x, t)
             found = f"for two Gaussians on {name} at t = {time} the velocity is {exact[0, 0]:.3f},"
             found = f"{found} got {got[0, 0]:.3f}"
             alpha, sigma = path.alpha(t), path.sigma(t)
-            short = path.d_alpha(t) / alpha * (x + SPOTS.score(path, x, t))  # sigma^2 = 1 - alpha^2
+            short = (
+                path.d_alpha(t) / alpha * (x + SPOTS.along(path).score(x, t))
+            )  # sigma^2 = 1 - alpha^2
             off = gap(got, exact)
             vp_only = gap(alpha**2 + sigma**2, 1) > 1e-6 and gap(got, short) < 1e-9
             expect(off < 1e-9 or not vp_only, "score-vp", found)

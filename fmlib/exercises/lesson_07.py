@@ -86,7 +86,7 @@ def _line(*numbers):
 
 
 def _along(target, path):
-    return lambda x, t: target.velocity(path, x, t)
+    return target.along(path).velocity
 
 
 @check

@@ -145,7 +145,7 @@ def tempered_by_the_wider_noise(x, t, x_1, power):
         return (x_1.mean(0) - x) / (1 - t)
     s = power**-0.5
     total = t + (1 - t) * s
-    mean = EmpiricalTarget(x_1).posterior_mean(PATH, x / total, t / total)
+    mean = EmpiricalTarget(x_1).along(PATH).posterior_mean(x / total, t / total)
     return (mean - x) / (1 - t)
 
 
@@ -231,7 +231,7 @@ RIGHT = {
         weighing(),
         weights_by_logsumexp,
         weights_by_distributions,
-        lambda x, t, means, stds: GaussianMixture(means, stds).posterior_weights(PATH, x, t),
+        lambda x, t, means, stds: GaussianMixture(means, stds).along(PATH).posterior_weights(x, t),
     ],
     "check_prediction": [lambda: 0.5, lambda: torch.tensor(1.4), lambda: 1],
     "check_tempered_velocity": [

@@ -134,7 +134,7 @@ def quartic(u, y):
 def median_by_posterior(x, t, w):
     both = torch.tensor([[1.0], [-1.0]], dtype=x.dtype)
     target = GaussianMixture(both, 0.0, torch.tensor([w, 1 - w], dtype=x.dtype))
-    best = target.posterior_weights(CondOT(), x[:, None], t).argmax(1)
+    best = target.along(CondOT()).posterior_weights(x[:, None], t).argmax(1)
     return (both[best, 0] - x) / (1 - t)
 
 

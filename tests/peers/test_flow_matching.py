@@ -151,12 +151,12 @@ def test_change_of_schedule(old, new, r):
 @pytest.mark.parametrize("old, new", PAIRS[:6] + PAIRS[18:30], ids=lambda pair: named(pair[0]))
 def test_change_of_schedule_of_an_exact_velocity(old, new):
     def field(x, t):
-        return MIXTURE.velocity(old[0], x, t)
+        return MIXTURE.along(old[0]).velocity(x, t)
 
     r = torch.tensor(0.6, dtype=torch.float64)
     x = randn(20, 2)
     mine, theirs = both(old, new, field)
-    truth = MIXTURE.velocity(new[0], x, r)
+    truth = MIXTURE.along(new[0]).velocity(x, r)
     close(mine(x, r), truth)
     close(theirs(x, r), truth)
 
@@ -168,14 +168,14 @@ def test_their_change_from_vp_at_r_0_is_nan():
     exact velocity of the new path, and against a central difference of a point along its flow.
     """
     old, new = SHARED[1], SHARED[0]
-    mine, theirs = both(old, new, lambda x, t: MIXTURE.velocity(old[0], x, t))
+    mine, theirs = both(old, new, MIXTURE.along(old[0]).velocity)
     zero, x = torch.zeros((), dtype=torch.float64), randn(20, 2)
     assert torch.isneginf(old[1].snr_inverse(zero))
     assert torch.isnan(theirs(x, zero)).all()
-    truth = MIXTURE.velocity(CondOT(), x, 0.0)
+    truth = MIXTURE.along(CondOT()).velocity(x, 0.0)
     torch.testing.assert_close(mine(x, 0.0), truth, rtol=0, atol=10 * float(VP().alpha(0.0)))
     h = 1e-3
-    moved = solve(lambda x, t: MIXTURE.velocity(CondOT(), x, t), x, 50, "rk4", t_end=h).end
+    moved = solve(MIXTURE.along(CondOT()).velocity, x, 50, "rk4", t_end=h).end
     torch.testing.assert_close(mine(x, 0.0), (moved - x) / h, rtol=0, atol=0.1)
 
 
@@ -186,9 +186,9 @@ def test_their_change_at_r_1_breaks_down(old, new):
 
     Cosine to Cosine alone is right there too: 1 / 6e-17 is inverted to t = 1 without loss.
     """
-    mine, theirs = both(old, new, lambda x, t: MIXTURE.velocity(old[0], x, t))
+    mine, theirs = both(old, new, MIXTURE.along(old[0]).velocity)
     one, x = torch.ones((), dtype=torch.float64), randn(20, 2)
-    truth = MIXTURE.velocity(new[0], x, 1.0)
+    truth = MIXTURE.along(new[0]).velocity(x, 1.0)
     close(mine(x, one), truth)
     if old[0] == new[0] == Cosine():
         close(theirs(x, one), truth)
@@ -196,15 +196,13 @@ def test_their_change_at_r_1_breaks_down(old, new):
         assert not (theirs(x, one) - truth).abs().max() < 1e-3  # NaN is not less either
     # And a central difference of one point along the new flow, ending at x.
     h = 1e-4
-    before = solve(
-        lambda x, t: MIXTURE.velocity(new[0], x, t), x, 50, "rk4", t_start=1.0, t_end=1 - h
-    ).end
+    before = solve(MIXTURE.along(new[0]).velocity, x, 50, "rk4", t_start=1.0, t_end=1 - h).end
     torch.testing.assert_close(mine(x, one), (x - before) / h, rtol=0, atol=1e-2)
 
 
 def test_their_change_from_polynomial_at_r_0_is_nan_and_ours_a_refusal():
     old, new = SHARED[5], SHARED[0]
-    mine, theirs = both(old, new, lambda x, t: MIXTURE.velocity(old[0], x, t))
+    mine, theirs = both(old, new, MIXTURE.along(old[0]).velocity)
     assert torch.isnan(theirs(randn(3, 2), torch.zeros((), dtype=torch.float64))).all()
     with pytest.raises(ValueError, match="does not follow"):
         mine(randn(3, 2), 0.0)

@@ -19,7 +19,7 @@ def pendulum(x, t):
 
 
 def mixture(x, t):
-    return MIXTURE.velocity(Cosine(), x, t)
+    return MIXTURE.along(Cosine()).velocity(x, t)
 
 
 fields = pytest.mark.parametrize("field", [pendulum, mixture], ids=lambda f: f.__name__)
@@ -94,11 +94,11 @@ def test_dopri5_against_scipy(method, field, start, end):
 
 def test_a_tighter_tolerance_costs_more_and_is_closer():
     x_0 = randn(9, 2)
-    truth = solve(lambda x, t: MIXTURE.velocity(CondOT(), x, t), x_0, 500, "rk4").end
+    truth = solve(MIXTURE.along(CondOT()).velocity, x_0, 500, "rk4").end
     nfe, error = [], []
     for tolerance in (1e-3, 1e-5, 1e-7, 1e-9):
         run = solve(
-            lambda x, t: MIXTURE.velocity(CondOT(), x, t), x_0, 1, "dopri5",
+            MIXTURE.along(CondOT()).velocity, x_0, 1, "dopri5",
             rtol=tolerance, atol=tolerance,
         )  # fmt: skip
         nfe.append(run.nfe)

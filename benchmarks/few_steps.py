@@ -64,7 +64,7 @@ def methods(generator, steps):
     yield "reflow", train(draw_from(x_0, solve(flow, x_0, 15, "midpoint", keep="end").end)), OT
 
 
-def score(velocity, path, solver, nfe, generator, floor):
+def rated(velocity, path, solver, nfe, generator, floor):
     """(sliced W_2 over its floor, share on black) of the samples with this many evaluations."""
     steps = nfe // (2 if solver == "midpoint" else 1)
     far, black = 0.0, 0.0
@@ -85,7 +85,7 @@ def one_seed(seed, steps):
     board = lambda: checkerboard(POINTS, generator)  # noqa: E731
     floor = sum(sliced_wasserstein(board(), board(), 100, generator) for _ in range(40)) / 40
     return {
-        (name, solver, nfe): score(velocity, path, solver, nfe, generator, floor)
+        (name, solver, nfe): rated(velocity, path, solver, nfe, generator, floor)
         for name, velocity, path in methods(generator, steps)
         for solver, budgets in NFE.items()
         for nfe in budgets

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from fmlib.tiny_flux import Recipe, score, train
+from fmlib.tiny_flux import Recipe, rating, train
 from fmlib.tiny_flux.scenes import Reader, Scenes, halves
 
 TABLE = Path(__file__).with_suffix(".json")
@@ -26,11 +26,11 @@ TRAINED = {
 SAMPLED = {  # of the model with everything
     "no guidance (w = 1)": {"w": 1.0},
     "w = 4": {"w": 4.0},
-    "4 steps": {"n_steps": 4},
-    "4 steps, shift 2": {"n_steps": 4, "shift": 2.0},
-    "4 steps, shift 3": {"n_steps": 4, "shift": 3.0},
+    "4 steps": {"steps": 4},
+    "4 steps, shift 2": {"steps": 4, "shift": 2.0},
+    "4 steps, shift 3": {"steps": 4, "shift": 3.0},
     "8 steps, shift 2": {"shift": 2.0},
-    "16 steps": {"n_steps": 16},
+    "16 steps": {"steps": 16},
 }
 
 
@@ -46,8 +46,8 @@ def main():
     table = {name: {"change": change, "runs": []} for name, change in (TRAINED | SAMPLED).items()}
 
     def judge(name, model, more, **how):
-        how = {"w": 2.0, "n_steps": 8, "shift": 1.0} | how
-        result = score(model, unseen, reader, n=options.texts, **how)._asdict()
+        how = {"w": 2.0, "steps": 8, "shift": 1.0} | how
+        result = rating(model, unseen, reader, n=options.texts, **how)._asdict()
         row = {key: round(value, 4) for key, value in result.items()}
         row |= {"parameters": sum(p.numel() for p in model.parameters())} | more
         table[name]["runs"].append(row)
@@ -59,10 +59,9 @@ def main():
 
             def watch(step, model, reached=reached):
                 if step % 256 == 0 and not reached:
-                    if score(model, unseen, reader, n=200, n_steps=8).scenes >= 0.9:
+                    if rating(model, unseen, reader, n=200, steps=8).scenes >= 0.9:
                         reached.append(step)
-                if step == options.stop:
-                    raise KeyboardInterrupt
+                return step == options.stop
 
             model, _ = train(replace(Recipe(seed=seed), **change), watch, progress=False)
             judge(name, model, {"reached": reached[0] if reached else None})

@@ -10,11 +10,11 @@ from fmlib.tiny_flux import (
     Recipe,
     load,
     paint,
-    score,
+    rating,
     shifted_times,
-    text_loss,
     train,
 )
+from fmlib.losses import cfm_loss
 from fmlib.tiny_flux.__main__ import main
 from fmlib.tiny_flux.scenes import (
     LAYOUTS,
@@ -164,15 +164,16 @@ def test_training_is_the_same_each_time_and_follows_the_recipe():
 @pytest.mark.parametrize("logit_normal", [True, False])
 def test_examples_are_drawn_as_the_recipe_says(logit_normal, generator):
     recipe = Recipe(logit_normal=logit_normal, drop=0.25)
-    x_t, t, dx_t, y = recipe.draw_from(Scenes(TRAINING))(4000, generator)
+    batch = recipe.draw_from(Scenes(TRAINING))(4000, generator)
+    _, _, t, x_t, dx_t, y = batch
     x_1 = x_t + (1 - t[:, None, None, None]) * dx_t  # the straight path ends in the picture
     assert x_1.min() > -1.001 and x_1.max() < 1.001
     assert abs(float((y == 0).all(1).float().mean()) - 0.25) < 0.04
     middle = float(((t > 0.25) & (t < 0.75)).float().mean())  # for the sigmoid: |N(0, 1)| < log 3
     assert abs(middle - (0.728 if logit_normal else 0.5)) < 0.03
     model = lambda x, t, y: dx_t  # noqa: E731
-    assert text_loss(model, (x_t, t, dx_t, y)) == 0
-    assert text_loss(lambda x, t, y: dx_t + 1, (x_t, t, dx_t, y)) == pytest.approx(256, rel=1e-4)
+    assert cfm_loss(model, batch) == 0
+    assert cfm_loss(lambda x, t, y: dx_t + 1, batch) == pytest.approx(256, rel=1e-4)
 
 
 def test_shifted_times_are_those_of_more_noise():
@@ -201,7 +202,7 @@ def test_the_stored_model_draws_what_it_was_never_shown(reader, stored):
     model = load()
     assert sum(p.numel() for p in model.parameters()) == stored["parameters"]
     unseen = Scenes(TRAINING, unseen=True)
-    result = score(model, unseen, reader, n=300, n_steps=8)
+    result = rating(model, unseen, reader, n=300, steps=8)
     assert result.scenes > 0.97 and result.digits > 0.98
     assert stored["scores"]["unseen, w = 2"]["scenes"] >= 0.98  # of 2,000 texts, by make weights
 
@@ -246,7 +247,7 @@ def test_an_interrupted_make_weights_stores_nothing(tmp_path, monkeypatch):
     def interrupted(*arguments, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fmlib.tiny_flux.__main__.score", interrupted)
+    monkeypatch.setattr("fmlib.tiny_flux.__main__.rating", interrupted)
     with pytest.raises(SystemExit, match="nothing was stored"):
         main(["--folder", str(tmp_path), "--steps", "128"])
     assert list(tmp_path.iterdir()) == []

@@ -1,19 +1,22 @@
 import math
-import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import fmlib
 from fmlib.exact import GaussianMixture
 from fmlib.losses import cfm_loss
 from fmlib.models import MLP
-from fmlib.paths import CondOT
+from fmlib.paths import CondOT, PathSample
+from fmlib.solvers import solve
 from fmlib.training import fit
 
 
@@ -32,9 +35,9 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def train(model, generator, **options):
+def train(model, generator, loss=cfm_loss, draw=draw, **options):
     options = {"steps": 200, "lr": 1e-2, "batch_size": 32, "progress": False} | options
-    return fit(cfm_loss, model, draw, generator=generator, **options)
+    return fit(loss, model, draw, generator=generator, **options)
 
 
 def test_it_learns_the_velocity():
@@ -58,14 +61,15 @@ def test_it_is_plain_adam_with_a_cosine_learning_rate(warmup):
     average = [p.detach().clone() for p in plain.parameters()]
 
     def draw_double(n, generator):
-        return type(draw(1, None))(*(x.double() for x in draw(n, generator)))
+        drawn = draw(n, generator)
+        return drawn._make(None if x is None else x.double() for x in drawn)
 
     fit(cfm_loss, ours, draw_double, steps=100, lr=1e-2, batch_size=16, ema=0.9,
         generator=torch.Generator().manual_seed(2), progress=False, warmup=warmup)  # fmt: skip
 
     g = torch.Generator().manual_seed(2)
     examples = [draw_double(64 * 16, g), draw_double(36 * 16, g)]  # as fit draws them
-    rows = [torch.cat(parts).split(16) for parts in zip(*examples, strict=True)]
+    rows = [torch.cat(parts).split(16) for parts in zip(*(e[:5] for e in examples), strict=True)]
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2)
     parts = [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)]
     if warmup:
@@ -74,7 +78,7 @@ def test_it_is_plain_adam_with_a_cosine_learning_rate(warmup):
     schedule = torch.optim.lr_scheduler.ChainedScheduler(parts, optimizer)
     for parts in zip(*rows, strict=True):
         optimizer.zero_grad()
-        cfm_loss(plain, type(draw(1, None))(*parts)).backward()
+        cfm_loss(plain, PathSample(*parts)).backward()
         optimizer.step()
         schedule.step()
         for a, p in zip(average, plain.parameters(), strict=True):
@@ -94,42 +98,51 @@ def test_the_same_seed_gives_the_same_bits():
 
 
 CHILD = """
-import sys, time; sys.path.insert(0, {folder!r})
+import os, signal, sys; sys.path.insert(0, {folder!r})
 from test_training import *
 import fmlib.training as training
 torch.set_num_threads(1)
-class Clock:  # every look at the clock is a second later, so that each draw is followed by a save
+class Clock:  # each look at the clock is two seconds later, so that each draw is followed by a save
     now = 0.0
     def monotonic(self): self.now += 2.0; return self.now
-    perf_counter = staticmethod(time.perf_counter)
-training.time = Clock()
+training.checkpoint.time = Clock()
+fmlib.seed(3)
 model, g = model_and_generator()
-def slow(model, batch):
-    time.sleep(0.002)
-    return cfm_loss(model, batch)
-fit(slow, model, draw, steps=2000, lr=1e-2, batch_size=32, ema=0.99, checkpoint={file!r},
+steps = 0
+def dying(model, batch):
+    global steps
+    steps += 1
+    if steps == 150: os.kill(os.getpid(), signal.SIGKILL)
+    return noisy_loss(model, batch)
+fit(dying, model, noisy_draw, steps=300, lr=1e-2, batch_size=32, ema=0.99, checkpoint={file!r},
     generator=g, progress=False)
 """
+
+
+def noisy_draw(n, generator):
+    """It uses the random numbers of torch, NumPy and Python beside the generator's."""
+    drawn = draw(n, generator)
+    extra = torch.from_numpy(np.random.randn(n, 2)).float() + random.gauss(0, 1)
+    return drawn._replace(dx_t=drawn.dx_t + 0.1 * extra + 0.1 * torch.randn(n, 2))
+
+
+def noisy_loss(model, batch):
+    """As dropout does, it draws while the weights are trained."""
+    return cfm_loss(model, batch) * (1 + 0.1 * torch.rand(()) + 0.1 * random.random())
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     file = tmp_path / "run.pt"
     code = CHILD.format(folder=str(Path(__file__).parent), file=str(file))
-    child = subprocess.Popen([sys.executable, "-c", code])
-    for _ in range(600):
-        if file.exists():
-            break
-        time.sleep(0.05)
-    time.sleep(0.3)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    done = torch.load(file, weights_only=True)["step"]
-    assert 0 < done < 2000  # it was killed on the way
+    child = subprocess.run([sys.executable, "-c", code])
+    assert child.returncode == -signal.SIGKILL
+    assert torch.load(file, weights_only=True)["step"] == 128  # it was killed on the way
 
-    options = {"steps": 2000, "ema": 0.99}
-    resumed, g = model_and_generator()
-    torch.manual_seed(99)  # whatever the state at the start, the checkpoint's counts
+    options = {"steps": 300, "ema": 0.99, "loss": noisy_loss, "draw": noisy_draw}
+    resumed, _ = model_and_generator()
+    fmlib.seed(99)  # whatever the state at the start, the checkpoint's counts
     history = train(resumed, torch.Generator().manual_seed(98), checkpoint=file, **options)
+    fmlib.seed(3)
     straight, g = model_and_generator()
     whole = train(straight, g, **options)
     assert torch.equal(weights(resumed), weights(straight))
@@ -211,12 +224,12 @@ def test_one_may_watch_the_averaged_model_without_changing_the_run(ema):
 def test_a_watcher_may_stop_the_run(ema):
     def stop(step, model):
         seen.append(weights(model))
-        raise KeyboardInterrupt
+        return step == 128
 
     seen, (model, g) = [], model_and_generator()
     history = train(model, g, ema=ema, watch=stop)
-    assert history.interrupted and history.loss.shape == (64,)
-    assert torch.equal(weights(model), seen[0])
+    assert not history.interrupted and history.loss.shape == (128,)
+    assert torch.equal(weights(model), seen[1])
 
 
 class Odd(nn.Module):
@@ -276,9 +289,9 @@ def test_the_progress_bar_can_be_switched_off(seen, capfd, monkeypatch):
         ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
         ({"batch_size": 2.5}, "batch_size must be an integer"),
         ({"lr": -1.0}, "lr must be positive"),
-        ({"lr": math.nan}, "lr must be positive"),
+        ({"lr": math.nan}, "lr must be one finite number"),
         ({"ema": 1.0}, r"ema must be None or in \[0, 1\)"),
-        ({"warmup": 201}, "warmup must be an integer from 0 to steps, got 201"),
+        ({"warmup": 201}, "warmup must be an integer from 0 to 200, got 201"),
     ],
 )
 def test_bad_arguments_are_refused(change, says):
@@ -292,6 +305,11 @@ def test_bad_arguments_are_refused(change, says):
     [
         (lambda n, g: (torch.full((n, 2), math.nan),), "not finite"),
         (lambda n, g: (torch.zeros(3, 2),), "must return tensors of n = "),
+        (lambda n, g: (torch.zeros(n), torch.zeros(())), r"of n = 768 rows, got \(\)"),
+        (lambda n, g: (torch.zeros(n), [0.0] * n), "of n = 768 rows, got list"),
+        (lambda n, g: [torch.zeros(n)], "must return a tuple of tensors, got list"),
+        (lambda n, g: (None, None), "must return a tuple of tensors, got tuple"),
+        (lambda n, g: None, "must return a tuple of tensors, got NoneType"),
     ],
 )
 def test_bad_examples_are_refused(examples, says):
@@ -335,7 +353,7 @@ def test_a_damaged_checkpoint_and_a_missing_folder_are_refused(tmp_path):
     model, g = model_and_generator()
     with pytest.raises(ValueError, match="run.pt is damaged or of another model: delete it"):
         train(model, g, checkpoint=tmp_path / "run.pt")
-    with pytest.raises(ValueError, match="the folder of the checkpoint run.pt does not exist"):
+    with pytest.raises(ValueError, match="the checkpoint run.pt cannot be written: No such file"):
         train(model, g, checkpoint=tmp_path / "nowhere" / "run.pt")
 
 
@@ -344,3 +362,156 @@ def test_the_checkpoint_of_another_model_is_refused(tmp_path):
     train(model, g, checkpoint=tmp_path / "run.pt")
     with pytest.raises(ValueError, match="damaged or of another model"):
         train(MLP(2, 8, 1), g, checkpoint=tmp_path / "run.pt")
+
+
+def test_nothing_has_changed_when_a_checkpoint_is_refused(tmp_path):
+    """Neither the weights nor any state of random numbers."""
+    model, g = model_and_generator()
+    train(model, g, checkpoint=tmp_path / "run.pt")
+    state = torch.load(tmp_path / "run.pt", weights_only=True)
+    last = list(state["model"])[-1]
+    spoiled = {
+        "model": {**state["model"], last: torch.zeros(5)},
+        "adam": (state["adam"][0], state["adam"][1][:-1], state["adam"][2]),
+        "average": [state["adam"][0]],
+        "losses": state["losses"][:-1],
+        "step": 201,
+        "generator": torch.zeros(3, dtype=torch.uint8),
+        "default_generator": None,
+        "numpy": (torch.zeros(3, dtype=torch.int64), 1, 0, 0.0),
+        "python": (3, torch.zeros(3), None),
+        "setting": [1],
+    }
+    assert spoiled.keys() == state.keys()
+    for name, value in spoiled.items():
+        torch.save(state | {name: value}, tmp_path / "bad.pt")
+        other, g = model_and_generator()
+        before = weights(other), torch.get_rng_state(), np.random.get_state()[1].copy()
+        pointers, random_state = [p.data_ptr() for p in other.parameters()], random.getstate()
+        with pytest.raises(ValueError, match="bad.pt is damaged or of another model"):
+            train(other, g, checkpoint=tmp_path / "bad.pt")
+        after = weights(other), torch.get_rng_state(), np.random.get_state()[1]
+        assert all((a == b).all() for a, b in zip(before, after, strict=True)), name
+        assert random.getstate() == random_state
+        assert [p.data_ptr() for p in other.parameters()] == pointers, name
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", [1, 2], {"weights": torch.zeros(3)}, None])
+def test_a_foreign_file_is_refused_before_the_work(content, tmp_path):
+    file = tmp_path / "run.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    model, g = model_and_generator()
+    with pytest.raises(ValueError, match="run.pt is damaged or of another model"):
+        train(model, g, checkpoint=file, loss=None, draw=None)  # neither is asked for anything
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    model, g = model_and_generator()
+    for place in (tmp_path, tmp_path / "nowhere" / "run.pt", tmp_path / "file" / "run.pt"):
+        with pytest.raises(ValueError, match="cannot be written"):
+            train(model, g, checkpoint=place, loss=None, draw=None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32, torch.tensor], ids=lambda f: f.__name__)
+def test_a_run_with_numbers_of_numpy_can_be_resumed(number, tmp_path):
+    count = torch.tensor if number is torch.tensor else np.int64
+    options = {"steps": count(70), "lr": number(0.0078125), "warmup": count(3), "ema": number(0.5)}
+    ends = []
+    for _ in range(2):
+        model, g = model_and_generator()
+        train(model, g, batch_size=count(32), checkpoint=tmp_path / "run.pt", **options)
+        ends.append(weights(model))
+    plain, g = model_and_generator()
+    train(plain, g, steps=70, lr=0.0078125, warmup=3, ema=0.5)
+    assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], weights(plain))
+
+
+@pytest.mark.parametrize("first, second", [(False, True), (True, False), (True, True)])
+def test_a_compiled_model_can_be_resumed(first, second, tmp_path):
+    def made(compiled):
+        model, g = model_and_generator()
+        return (torch.compile(model, backend="eager") if compiled else model), g
+
+    ends = []
+    for compiled in (first, second):
+        model, g = made(compiled)
+        train(model, g, steps=40, checkpoint=tmp_path / "run.pt")
+        ends.append(weights(model))
+    assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize(
+    "value", [0.5, torch.ones(1), torch.ones(()), torch.ones(3, requires_grad=True), None]
+)
+def test_a_loss_that_is_no_scalar_of_the_weights_is_refused(value):
+    model, g = model_and_generator()
+    before = weights(model)
+    with pytest.raises(ValueError, match="must return a scalar tensor"):
+        train(model, g, loss=lambda m, batch: value)
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("answer", [1, 0.0, "stop", torch.tensor(True)])
+def test_a_watch_that_returns_something_else_is_refused(answer):
+    model, g = model_and_generator()
+    with pytest.raises(ValueError, match="watch must return None, or True"):
+        train(model, g, watch=lambda step, model: answer)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_in_16_bits_is_refused(dtype):
+    model = MLP(2, 8, 1).to(dtype)
+    with pytest.raises(ValueError, match=f"must be float32 or float64, got {dtype}"):
+        train(model, torch.Generator(), loss=None, draw=None)
+
+
+def test_parameters_that_share_memory_are_refused():
+    model = nn.Linear(3, 3, bias=False)
+    model.other = nn.Parameter(model.weight.detach()[1:])
+    pointers = [p.data_ptr() for p in model.parameters()]
+    with pytest.raises(ValueError, match="two parameters share memory"):
+        train(model, torch.Generator(), loss=None, draw=None)
+    assert [p.data_ptr() for p in model.parameters()] == pointers
+
+
+class Normed(nn.Module):
+    """Batch normalisation and dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(3, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Dropout(0.2), nn.Linear(8, 2)
+        )
+
+    def forward(self, x, t):
+        return self.layers(torch.cat([x, t.expand(len(x))[:, None]], 1))
+
+
+def test_what_batch_normalisation_keeps_is_averaged_with_the_weights():
+    torch.manual_seed(0)
+    model, seen = Normed(), []
+
+    def loss(model, batch):
+        value = cfm_loss(model, batch)
+        seen.append(model.layers[1].running_mean.clone())
+        return value
+
+    mean = model.layers[1].running_mean.clone()
+    train(model, torch.Generator().manual_seed(1), loss=loss, steps=30, ema=0.9)
+    for now in seen:
+        mean = 0.9 * mean + 0.1 * now
+    torch.testing.assert_close(model.layers[1].running_mean, mean)
+    assert not torch.allclose(model.layers[1].running_mean, seen[-1])
+    assert model.training and model.layers[1].num_batches_tracked == 30
+
+
+def test_solving_never_changes_a_model_nor_asks_one_that_changes_by_itself():
+    model = Normed()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"BatchNorm1d in training mode: call .eval\(\)"):
+        solve(model, torch.zeros(4, 2), 3)
+    ends = [solve(model.eval(), torch.ones(4, 2), 3).end for _ in range(2)]
+    assert torch.equal(*ends)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -13,12 +13,16 @@ from typing import NamedTuple
 
 import torch
 
+from fmlib.losses import cfm_loss
 from fmlib.models import DiT
 from fmlib.paths import CondOT
+from fmlib.predictions import guide
+from fmlib.shapes import real, whole
+from fmlib.solvers import solve
 from fmlib.tiny_flux.scenes import LENGTH, WORDS, Scenes, halves, layout_of, parse
 from fmlib.training import fit
 
-__all__ = ["FOLDER", "Recipe", "Score", "load", "paint", "score", "shifted_times", "train"]
+__all__ = ["FOLDER", "Rating", "Recipe", "load", "paint", "rating", "shifted_times", "train"]
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "weights"
 NAME = "tiny_flux"
@@ -48,7 +52,7 @@ class Recipe:
         return DiT((1, 16, 16), **shape, words=len(WORDS), length=LENGTH, joint=self.joint)
 
     def draw_from(self, scenes):
-        """The function draw(n, generator) -> (x_t, t, dx_t, y) that fit asks for."""
+        """The function draw(n, generator) -> PathSample that fit asks for."""
 
         def draw(n, generator):
             x_1, y = scenes.draw(n, generator)
@@ -57,16 +61,9 @@ class Recipe:
                 t = torch.randn(n, generator=generator).sigmoid()
             else:
                 t = torch.rand(n, generator=generator)
-            pair = CondOT().sample(torch.randn(x_1.shape, generator=generator), x_1, t)
-            return pair.x_t, t, pair.dx_t, y
+            return CondOT().sample(torch.randn(x_1.shape, generator=generator), x_1, t, y)
 
         return draw
-
-
-def text_loss(model, batch):
-    """Conditional flow matching, given the text: E ||model(x_t, t, y) - dx_t||^2."""
-    x_t, t, dx_t, y = batch
-    return (model(x_t, t, y) - dx_t).square().sum() / len(x_t)
 
 
 def train(recipe, watch=None, progress=True):
@@ -78,40 +75,39 @@ def train(recipe, watch=None, progress=True):
     model, draw = recipe.model(), recipe.draw_from(Scenes(halves()[0]))
     how = {key: getattr(recipe, key) for key in ("steps", "lr", "warmup", "batch_size", "ema")}
     how |= {"generator": torch.Generator().manual_seed(recipe.seed), "progress": progress}
-    return model, fit(text_loss, model, draw, watch=watch, **how)
+    return model, fit(cfm_loss, model, draw, watch=watch, **how)
 
 
 def shifted_times(n, shift=1.0):
     """n + 1 times from 0 to 1, t / (shift - (shift - 1) t) for equal steps of t: the early ones
     closer together if shift > 1.
 
+    Raises ValueError for n < 1, or a shift that is not positive.
     Esser et al. 2024, eq. 23, where t = 1 is noise.  Taught in: 09, section 6.
     """
-    t = torch.linspace(0, 1, n + 1)
+    n, shift = whole("n", n, 1), real("shift", shift)
+    if shift <= 0:
+        raise ValueError(f"shift must be positive, got {shift}: 1 leaves the times equally spaced")
+    t = torch.linspace(0, 1, n + 1, device="cpu")
     return t / (shift - (shift - 1) * t)
 
 
-@torch.no_grad()
-def paint(model, y, w=2.0, n_steps=16, shift=1.0, generator=None):
+def paint(model, y, w=2.0, steps=16, shift=1.0, generator=None):
     """Pictures, (n, 1, 16, 16), for the texts y, (n, LENGTH), by Euler steps along
 
     u_t(x) + w (u_t(x | y) - u_t(x)), with u_t(x) = model(x, t, no text).
 
-    w: the guidance scale, 1 for none.  n_steps, shift: the times, as shifted_times gives them.
+    w: the guidance scale, 1 for none.  steps, shift: the times, as shifted_times gives them.
+    Raises ValueError as guide and shifted_times do, and for a model that returns no pictures.
     Ho and Salimans 2022, eq. 6, where w counts from 0.  Taught in: 09, sections 1 and 6.
     """
-    x = torch.randn(len(y), 1, 16, 16, generator=generator)
-    times = shifted_times(n_steps, shift)
-    for t, later in zip(times[:-1], times[1:], strict=True):
-        u = model(x, t, y)
-        if w != 1:
-            nothing = model(x, t, torch.zeros_like(y))
-            u = nothing + w * (u - nothing)
-        x = x + (later - t) * u
-    return x
+    nothing = torch.zeros_like(y)
+    guided = guide(lambda x, t: model(x, t, y), lambda x, t: model(x, t, nothing), w)
+    x_0 = torch.randn(len(y), 1, 16, 16, generator=generator, device="cpu")
+    return solve(guided, x_0, shifted_times(steps, shift), keep="end").end
 
 
-class Score(NamedTuple):
+class Rating(NamedTuple):
     """Shares of what was right."""
 
     scenes: float  # every digit, its place, and nothing else
@@ -119,17 +115,17 @@ class Score(NamedTuple):
     digits: float  # of those that the texts ask for, at the places where they should be
 
 
-def score(model, scenes, reader, n=400, seed=1, **how):
-    """How many of n texts of scenes, painted, are read by reader as what was asked for: a Score.
+def rating(model, scenes, reader, n=400, seed=1, **how):
+    """How many of n texts of scenes, painted, are read by reader as what was asked for: a Rating.
 
-    how: w, n_steps and shift of paint.
+    how: w, steps and shift of paint.
     """
     generator = torch.Generator().manual_seed(seed)
     y = scenes.draw(n, generator)[1]
     asked, pictures = [parse(row) for row in y], paint(model, y, generator=generator, **how)
     layouts = [layout_of(scene) for scene in asked]
     found, there = reader.read(pictures), reader.read_as(pictures, layouts)
-    return Score(
+    return Rating(
         _share(asked, found),
         _share(layouts, map(layout_of, found)),
         _share(_digits(asked), _digits(there)),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from fmlib.tiny_flux import FOLDER, NAME, Recipe, load, score, train
+from fmlib.tiny_flux import FOLDER, NAME, Recipe, load, rating, train
 from fmlib.tiny_flux.scenes import Reader, Scenes, halves
 
 EVERY = 128  # steps between two points of the curve, and four times as many after RISE
@@ -54,7 +54,7 @@ def main(arguments=None):
             ("no_guidance", unseen, 1.0),
             ("seen", seen, 2.0),
         ):
-            point[name] = rounded(score(model, scenes, reader, n=few, w=w, n_steps=8))
+            point[name] = rounded(rating(model, scenes, reader, n=few, w=w, steps=8))
         curve.append(point)
         judging += time.process_time() - begin
         print(json.dumps(point), flush=True)
@@ -79,7 +79,7 @@ def main(arguments=None):
     replace(options.folder / f"{NAME}.json", json.dumps(about).encode())
     model = load(options.folder)
     about["scores"] = {
-        f"{name}, w = {w:g}": rounded(score(model, scenes, reader, n=options.texts, seed=2, w=w))
+        f"{name}, w = {w:g}": rounded(rating(model, scenes, reader, n=options.texts, seed=2, w=w))
         for name, scenes in (("seen", seen), ("unseen", unseen))
         for w in (1.0, 2.0)
     }

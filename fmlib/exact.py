@@ -98,7 +98,7 @@ class Field:
     path: AffinePath
 
     def __post_init__(self):
-        if not all(hasattr(self.path, name) for name in ("alpha", "sigma")):
+        if isinstance(self.path, type) or not hasattr(self.path, "sigma"):
             raise ValueError(f"along(path) needs a path, such as CondOT(), got {self.path!r}")
 
     def log_prob(self, x, t):

@@ -195,10 +195,11 @@ class Cosine(AffinePath):
         return torch.sin(self._c * _tensor(t)) / math.sin(self._c)
 
     def sigma(self, t):
-        t, c = _tensor(t), self._c
+        left, c = 1 - _tensor(t), self._c
         if self.offset == 0:
-            return torch.sin(c * (1 - t))  # the cosine, exactly 0 at t = 1
-        return torch.sqrt(torch.sin(c * (1 - t)) * torch.sin(c * (1 + t))) / math.sin(c)
+            return torch.sin(c * left)  # the cosine, exactly 0 at t = 1
+        beyond = left + 2 * self.offset  # sin(c (1 + t)) = sin(c beyond), with more digits
+        return torch.sqrt(torch.sin(c * left) * torch.sin(c * beyond)) / math.sin(c)
 
     def d_alpha(self, t):  # cos(c t), by what is left until t = 1: so it keeps its digits there
         c, left = self._c, self._c * (1 - _tensor(t))

@@ -265,3 +265,42 @@ def test_a_time_outside_the_unit_interval_is_refused(t):
 def test_no_points_give_no_answers():
     field = GaussianMixture(torch.zeros(2, 2), 0.1).along(CondOT())
     assert field.velocity(torch.ones(0, 2), 0.5).shape == (0, 2)
+
+
+@TARGETS
+def test_a_field_asks_the_schedule_once(target):
+    calls = []
+
+    class Counted(CondOT):
+        def alpha(self, t):
+            calls.append("alpha")
+            return super().alpha(t)
+
+        def sigma(self, t):
+            calls.append("sigma")
+            return super().sigma(t)
+
+    field = target.along(Counted())
+    for query in (field.velocity, field.score, field.log_prob, field.posterior_mean):
+        calls.clear()
+        query(randn(3, 2), 0.5)
+        assert sorted(calls) == ["alpha", "sigma"]
+
+
+def test_a_field_belongs_to_a_path():
+    with pytest.raises(ValueError, match=r"needs a path, such as CondOT\(\), got <class"):
+        MIXTURE.along(CondOT)
+    assert MIXTURE.along(VP(0.1, 10)) == MIXTURE.along(VP(0.1, 10.0))
+
+
+def test_points_may_be_plain_numbers(path):
+    """A mixture on a line, its points without an axis, is the mixture in one dimension."""
+    plain = GaussianMixture(randn(3, seed=7), 0.4)
+    column = GaussianMixture(randn(3, seed=7)[:, None], 0.4)
+    x, t = randn(20), 0.3
+    for name in ("velocity", "score", "posterior_mean", "log_prob", "posterior_weights"):
+        got = getattr(plain.along(path), name)(x, t)
+        expected = getattr(column.along(path), name)(x[:, None], t)
+        assert torch.equal(got, expected.reshape(got.shape))
+    draws = plain.sample(50, torch.Generator().manual_seed(1))
+    assert draws.shape == (50,) and plain.sample(0).shape == (0,)

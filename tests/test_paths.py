@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -179,3 +180,49 @@ def test_sample_refuses_bad_input(change, says):
 def test_impossible_schedules_are_refused(make):
     with pytest.raises(ValueError, match="needs|must be one finite number"):
         make()
+
+
+# near the ends, and up to t_end
+
+
+def test_digits_are_kept_near_both_ends_of_the_path():
+    """In float32 at a float32 time: what float64 gives at that very time, to rounding."""
+    gaps = 10.0 ** -torch.arange(1, 7, dtype=torch.float32)
+    for path in [*PATHS, OFFSET, Polynomial(1.0), Polynomial(3.5)]:
+        for t in torch.cat([gaps, 1 - gaps]):
+            for name in ("alpha", "sigma", "d_alpha", "d_sigma"):
+                function = getattr(path, name)
+                exact, got = float(function(t.double())), float(function(t))
+                scale = max(abs(exact), 1e-30)
+                assert abs(got - exact) < 2e-6 * scale, (path, name, float(t))
+
+
+@pytest.mark.parametrize("path", [*PATHS, OFFSET, Polynomial()], ids=repr)
+def test_t_end_is_the_last_time_at_which_training_is_possible(path):
+    x_0, x_1 = randn(4, 2), randn(4, 2, seed=1)
+    assert torch.isfinite(path.sample(x_0, x_1, path.t_end).dx_t).all()
+    if path.t_end < 1:
+        with pytest.raises(ValueError, match="infinite at t = 1"):
+            path.sample(x_0, x_1, 1.0)
+    assert path.t_end in (1.0, 1 - 1e-3)
+
+
+def test_numbers_of_numpy_make_the_same_path():
+    for one, other in (
+        (VP(0.1, 20.0), VP(np.float64(0.1), np.int64(20))),
+        (Cosine(0.5), Cosine(np.float32(0.5))),
+        (Polynomial(3), Polynomial(np.float64(3))),
+        (VE(0.5, 2), VE(np.float32(0.5), np.int64(2))),
+    ):
+        assert one == other and repr(one) == repr(other)
+        t = torch.linspace(0.1, 0.9, 5)
+        assert torch.equal(one.sigma(t), other.sigma(t)) and one.sigma(t).dtype == torch.float32
+        assert torch.equal(one.alpha(np.float64(0.3)), one.alpha(0.3))
+
+
+@pytest.mark.parametrize("y", [torch.arange(2), torch.zeros(4, 7)])
+def test_labels_have_a_row_for_each_point(y):
+    assert CondOT().sample(randn(4, 2), randn(4, 2), 0.5, torch.zeros(4, 7)).y.shape == (4, 7)
+    if len(y) != 4:
+        with pytest.raises(ValueError, match="y must have a row for each of the 4 points, got 2"):
+            CondOT().sample(randn(4, 2), randn(4, 2), 0.5, y)

@@ -11,7 +11,7 @@ from conftest import PATHS, randn
 from fmlib.couplings import masked, minibatch_ot
 from fmlib.exact import GaussianMixture
 from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
-from fmlib.predictions import KINDS, convert, transform_schedule
+from fmlib.predictions import KINDS, convert, guide, transform_schedule
 from fmlib.shapes import expand_time
 from fmlib.solvers import solve
 
@@ -412,3 +412,41 @@ def test_float32_works_close_to_the_end(path):
     x, r = randn(20, 2, dtype=torch.float32), 1 - 1e-5
     result = transform_schedule(network, path, CondOT())(x, r)
     torch.testing.assert_close(result, MIXTURE.along(CondOT()).velocity(x, r), rtol=1e-2, atol=1e-2)
+
+
+# guide
+
+
+def test_guidance_on_exact_fields_is_the_conditional_one_and_beyond():
+    """With two components asked for one at a time: w = 1 is one of them, w = 0 the mixture."""
+    path, x = CondOT(), randn(20, 2)
+    both = GaussianMixture(torch.tensor([[1.0, 0], [-1, 0]], dtype=torch.float64), 0.3).along(path)
+    one = GaussianMixture(torch.tensor([[1.0, 0]], dtype=torch.float64), 0.3).along(path)
+    ends = [guide(one.velocity, both.velocity, w)(x, 0.6) for w in (0, 1, 2.5, np.float32(2.5))]
+    torch.testing.assert_close(ends[0], both.velocity(x, 0.6))
+    torch.testing.assert_close(ends[1], one.velocity(x, 0.6))
+    torch.testing.assert_close(ends[2], ends[0] + 2.5 * (ends[1] - ends[0]))
+    assert torch.equal(ends[2], ends[3])
+    # Gradients of log p(x | y) and log p(x) differ by that of log p(y | x), by Bayes' rule.
+    t = torch.tensor(0.6, dtype=torch.float64)
+    z = x.clone().requires_grad_()
+    log_y = both.posterior_weights(z, t)[:, 0].log().sum()
+    push = path.sigma(t) * (1 / t) * torch.autograd.grad(log_y, z)[0]
+    torch.testing.assert_close(ends[2], ends[0] + 2.5 * push)
+
+
+def test_guidance_asks_no_more_than_it_needs():
+    asked = []
+
+    def named(name):
+        return lambda x, t: asked.append(name) or x
+
+    for w in (0, 1, 3):
+        guide(named("with y"), named("without"), w)(randn(2, 2), 0.5)
+    assert asked == ["without", "with y", "with y", "without"]
+
+
+@pytest.mark.parametrize("w", [math.nan, math.inf, None, "2", torch.ones(2)])
+def test_a_guidance_scale_is_one_number(w):
+    with pytest.raises(ValueError, match="w must be one finite number"):
+        guide(lambda x, t: x, lambda x, t: x, w)

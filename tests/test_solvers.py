@@ -1,4 +1,7 @@
 import math
+import subprocess
+import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -335,3 +338,127 @@ def test_dopri5_over_no_time_is_refused_and_keeps_its_hands_off_other_errors():
 
     with pytest.raises(AssertionError, match="my own"):
         solve(asserting, torch.ones(2, 2), 1, "dopri5")
+
+
+# given times, gradients, and what dopri5 reports by an assert
+
+
+STEPPED = pytest.mark.parametrize("method", ["euler", "midpoint", "heun", "rk4"])
+
+
+@STEPPED
+def test_given_times_are_taken_one_step_each(method):
+    """Over two stretches of equal steps it is the two stretches, one after the other."""
+    first = solve(pendulum, randn(5, 2), 3, method, t_end=0.3)
+    second = solve(pendulum, first.end, 5, method, t_start=0.3)
+    times = torch.cat([first.t, second.t[1:]])
+    run = solve(pendulum, randn(5, 2), times, method)
+    torch.testing.assert_close(run.x, torch.cat([first.x, second.x[1:]]), rtol=1e-12, atol=1e-12)
+    assert torch.equal(run.t, times) and run.nfe == first.nfe + second.nfe
+    torch.testing.assert_close(
+        solve(pendulum, randn(5, 2), times, method, keep="end").x, run.x[-1:]
+    )
+
+
+@STEPPED
+def test_equal_steps_are_given_times_too(method):
+    equal = solve(pendulum, randn(5, 2), 7, method)
+    for times in (torch.linspace(0, 1, 8), np.linspace(0, 1, 8), [i / 7 for i in range(8)]):
+        torch.testing.assert_close(
+            solve(pendulum, randn(5, 2), times, method).x, equal.x, rtol=1e-6, atol=1e-6
+        )
+
+
+@STEPPED
+def test_given_times_may_fall(method):
+    times = torch.tensor([0.0, 0.01, 0.1, 0.4, 1.0], dtype=torch.float64)
+    fine = torch.cat([torch.linspace(a, b, 101)[:-1] for a, b in pairwise(times)] + [times[-1:]])
+    there = solve(pendulum, randn(5, 2), fine, method).end
+    back = solve(pendulum, there, fine.flip(0), method).end
+    assert float((back - randn(5, 2)).abs().max()) < (0.05 if method == "euler" else 1e-3)
+
+
+def test_dopri5_reports_at_the_given_times():
+    times = [0.0, 0.05, 0.5, 1.0]
+    run = solve(pendulum, randn(5, 2), times, "dopri5", rtol=1e-9, atol=1e-9)
+    assert run.t.tolist() == times
+    for t, x in zip(times[1:], run.x[1:], strict=True):
+        exact = solve(pendulum, randn(5, 2), 400, "rk4", t_end=t).end
+        torch.testing.assert_close(x, exact, rtol=1e-7, atol=1e-7)
+
+
+def test_the_sde_takes_given_times_too(generator):
+    """Brownian motion: the variance of each step is g^2 times its length."""
+    times, n, g = [0.0, 0.1, 0.5, 0.6, 1.0], 20_000, 0.7
+    still = lambda x, t: 0 * x  # noqa: E731
+    run = sde_solve(still, still, torch.zeros(n, 1), g, times, generator=generator)
+    variance = run.x.diff(dim=0)[:, :, 0].var(dim=1)
+    expected = g**2 * torch.tensor(times).diff()
+    assert (variance / expected - 1).abs().max() < 5 * math.sqrt(2 / n) and run.nfe == 4
+
+
+@pytest.mark.parametrize(
+    "steps, says",
+    [
+        ([0.0], "must all rise, or all fall"),
+        ([0.0, 0.5, 0.5, 1.0], "must all rise, or all fall"),
+        ([0.0, 0.5, 0.4], "must all rise, or all fall"),
+        ([[0.0, 1.0]], "must all rise, or all fall"),
+        ([0.0, 1.5], r"must lie in \[0, 1\]"),
+        ([0.0, math.nan], r"must lie in \[0, 1\]"),
+        ([0.0, "1"], "must be a number or a list of times"),
+        (None, "steps must be an integer"),
+        (True, "steps must be an integer"),
+    ],
+)
+@pytest.mark.parametrize("method", ["euler", "dopri5"])
+def test_times_out_of_order_are_refused(steps, says, method):
+    with pytest.raises(ValueError, match=says):
+        solve(pendulum, randn(2, 2), steps, method)
+
+
+def test_given_times_and_an_end_contradict_each_other():
+    with pytest.raises(ValueError, match="leave t_start and t_end out"):
+        solve(pendulum, randn(2, 2), [0.0, 0.5], t_end=0.9)
+
+
+@pytest.mark.parametrize("method", ["euler", "midpoint", "heun", "rk4", "dopri5"])
+@pytest.mark.parametrize("keep", ["all", "end"])
+def test_gradients_are_recorded_if_asked_for(method, keep):
+    """x(1) = x_0 e^a for dx/dt = a x, so its derivatives are e^a and x_0 e^a."""
+    x_0 = randn(4, 2).requires_grad_()
+    a = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    run = solve(lambda x, t: a * x, x_0, 40, method, keep=keep, grad=True)
+    by_x, by_a = torch.autograd.grad(run.end.sum(), (x_0, a))
+    tolerance = 0.02 if method == "euler" else 1e-4
+    torch.testing.assert_close(by_x, torch.full_like(x_0, math.exp(0.4)), rtol=tolerance, atol=0)
+    assert float(by_a) == pytest.approx(float(x_0.sum()) * math.exp(0.4), rel=3 * tolerance)
+    again = solve(lambda x, t: a * x, x_0, 40, method, keep=keep)
+    assert not again.end.requires_grad and torch.equal(again.x, run.x.detach())
+    with torch.no_grad():
+        assert not solve(lambda x, t: a * x, x_0, 3, method, grad=True).end.requires_grad
+
+
+HANGS = """
+import torch
+from fmlib.solvers import solve
+if __debug__: raise SystemExit("asserts are on")
+for velocity in (lambda x, t: x / 0, lambda x, t: 1 / (0.5 - t) ** 2 + 0 * x):
+    try:
+        solve(velocity, torch.ones(2, 2), 1, "dopri5")
+    except FloatingPointError as error:
+        print("no step small enough" in str(error))
+"""
+
+
+def test_dopri5_ends_where_python_leaves_asserts_out():
+    run = subprocess.run([sys.executable, "-O", "-c", HANGS], capture_output=True, text=True)
+    assert run.stdout.split() == ["True", "True"], run.stderr
+
+
+@pytest.mark.parametrize("optimize", ["rtol", "atol"])
+def test_dopri5_needs_a_tolerance(optimize):
+    for value in (-1e-3, math.nan, "small"):
+        with pytest.raises(ValueError, match="tol"):
+            solve(pendulum, randn(2, 2), 1, "dopri5", **{optimize: value})
+    assert solve(pendulum, torch.zeros(0, 2), 3, "dopri5").x.shape == (4, 0, 2)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from fmlib.losses import cfm_loss
 from fmlib.tiny_flux import (
     FOLDER,
     Recipe,
@@ -14,7 +15,6 @@ from fmlib.tiny_flux import (
     shifted_times,
     train,
 )
-from fmlib.losses import cfm_loss
 from fmlib.tiny_flux.__main__ import main
 from fmlib.tiny_flux.scenes import (
     LAYOUTS,

@@ -54,7 +54,7 @@ def minibatch_ot(x_0, x_1):
     check_same_shape("x_0", x_0, "x_1", x_1)
     check_finite("x_0", x_0)
     check_finite("x_1", x_1)
-    rows = (flat_points(x.double()) for x in (x_0, x_1))
+    rows = (flat_points(x.detach().double()) for x in (x_0, x_1))
     # By differences: |x|^2 - 2 x.y + |y|^2 would cancel far from the origin.
     cost = torch.cdist(*rows, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     if len(cost) == 0:

@@ -23,6 +23,7 @@ from fmlib.shapes import (
     expand_time,
     flat_points,
     noise_like,
+    numbers,
     real,
     whole,
 )
@@ -46,9 +47,8 @@ class GaussianMixture:
         check_finite("means", means)
         if means.shape[0] == 0:
             raise ValueError("means must hold at least one component, got none")
-        like = {"dtype": means.dtype, "device": means.device}
-        weights = torch.as_tensor(1.0 if weights is None else weights, **like)
-        stds = torch.as_tensor(stds, **like)
+        weights = numbers("weights", 1.0 if weights is None else weights, means)
+        stds = numbers("stds", stds, means)
         for name, value in (("stds", stds), ("weights", weights)):
             if value.shape not in ((), means.shape[:1]):
                 raise ValueError(

@@ -6,7 +6,14 @@ conditional means E[x_1 | x_t] and E[x_0 | x_t], and x_t itself is a second one.
 
 import torch
 
-from fmlib.shapes import check_returned, check_same_shape, check_unit_interval, expand_time, real
+from fmlib.shapes import (
+    check_points,
+    check_returned,
+    check_same_shape,
+    check_unit_interval,
+    expand_time,
+    real,
+)
 
 __all__ = ["KINDS", "convert", "guide", "transform_schedule"]
 
@@ -112,6 +119,7 @@ def transform_schedule(velocity, path, new_path):
         return torch.where(theta <= lowest, start, torch.where(theta >= highest, end, high))
 
     def transformed(x, r):
+        check_points("x", x)
         kind, r = x.dtype, expand_time(r, x).double()
         check_unit_interval("r", r)
         theta, length = _angle(new_path, r)
@@ -150,6 +158,7 @@ def guide(conditional, unconditional, w):
         return check_returned(f"{name}(x, t)", function(x, t), x)
 
     def velocity(x, t):
+        check_points("x", x)
         if w == 0:
             return asked("unconditional", unconditional, x, t)
         given_y = asked("conditional", conditional, x, t)

@@ -7,6 +7,7 @@ enter, because looking at every number in every inner call would cost more than 
 import math
 import operator
 
+import numpy as np
 import torch
 
 
@@ -45,6 +46,21 @@ def real(name, value):
     if not math.isfinite(number):
         raise ValueError(f"{name} must be one finite number, got {value!r}")
     return number
+
+
+def numbers(name, value, like):
+    """value, a number or a list or an array of numbers, as a tensor of the kind of `like`.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        if isinstance(value, torch.Tensor):
+            value = value.to(like)
+        elif np.ndim(value) == 0:
+            value = real(name, value)
+        return torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be a number or a tensor of them, got {value!r}") from None
 
 
 def check_points(name, x):
@@ -122,10 +138,7 @@ def expand_time(t, x):
     Taught in: 02, common mistakes.
     """
     if not isinstance(t, torch.Tensor):
-        try:
-            t = torch.tensor(t, dtype=x.dtype, device=x.device)
-        except (TypeError, ValueError, RuntimeError):
-            raise ValueError(f"t must be a number or a tensor of them, got {t!r}") from None
+        t = numbers("t", t, x)
     if t.is_complex() or t.dtype == torch.bool:
         raise ValueError(f"t must hold real numbers, got {t.dtype}")
     if t.dtype != x.dtype or t.device != x.device:

@@ -289,7 +289,7 @@ WRONG = {
     "complex": lambda x: x + 0j,
     "one row": lambda x: x[:1],
     "one column": lambda x: x[..., :1],
-    "transposed": lambda x: x.mT,
+    "transposed": lambda x: x.permute(*reversed(range(x.ndim))),
     "another device": lambda x: x.to("meta"),
 }
 PICTURE = torch.zeros(2, 7, dtype=torch.int64)

@@ -2,8 +2,15 @@
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
+
+# A slow or busy machine is no reason to fail.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 PATHS = [CondOT(), VP(), Cosine(), LinearVP(), Polynomial(3.0), VE(0.05, 10.0)]
 

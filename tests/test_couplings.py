@@ -118,7 +118,7 @@ def rows(x):
     st.integers(0, 1000),
     st.sampled_from([torch.float32, torch.float64]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_minibatch_ot_is_a_permutation_and_no_other_is_cheaper(n, dims, seed, dtype):
     x_0, x_1 = randn(n, *dims, seed=seed, dtype=dtype), randn(n, *dims, seed=seed + 1, dtype=dtype)
     given_0, given_1 = x_0.clone(), x_1.clone()

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import PATHS, randn
@@ -159,7 +159,6 @@ def test_two_moons_target_is_the_distribution_of_two_moons(generator):
     st.sampled_from(PATHS),
     st.sampled_from([torch.float32, torch.float64]),
 )
-@settings(deadline=None)
 def test_shapes_and_forms_of_t(batch, dims, path, dtype):
     target = EmpiricalTarget(randn(4, *dims))
     x, t = randn(batch, *dims, seed=2, dtype=dtype), 0.2 + 0.5 * torch.rand(batch, dtype=dtype)
@@ -193,7 +192,6 @@ def test_blocks_change_nothing(monkeypatch):
 
 
 @given(st.sampled_from(PATHS), st.floats(0, 1), st.sampled_from(["mixture", "points"]))
-@settings(deadline=None)
 def test_answers_are_finite_or_refused(path, t, which):
     target = {"mixture": MIXTURE, "points": POINTS}[which]
     x = randn(5, 2)

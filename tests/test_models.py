@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from fmlib.models import MLP, Classifier, DiT, UNet
 
 
-@settings(deadline=None)
 @given(st.integers(1, 4), st.lists(st.integers(1, 3), min_size=1, max_size=3).map(tuple))
 def test_output_has_the_shape_of_x_and_rows_do_not_mix(batch, dims):
     model = MLP(dims, width=8, depth=2).double()
@@ -54,7 +53,7 @@ def awake(model):
 
 
 @pytest.mark.parametrize("n_classes", [0, 3])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(batch=st.integers(1, 3), channels=st.integers(1, 3), height=st.sampled_from([4, 8, 12]))
 def test_unet_keeps_the_shape_and_rows_do_not_mix(n_classes, batch, channels, height):
     model = awake(UNet((channels, height, 8), width=4, n_classes=n_classes))

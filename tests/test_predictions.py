@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
@@ -196,7 +196,6 @@ def test_bad_input_is_refused(change, says):
     st.sampled_from(PAIRS),
     st.sampled_from([torch.float32, torch.float64]),
 )
-@settings(deadline=None)
 def test_each_row_has_its_own_time(batch, dims, path, pair, dtype):
     x, value = randn(batch, *dims, dtype=dtype), randn(batch, *dims, seed=1, dtype=dtype)
     t = 0.2 + 0.6 * torch.rand(batch, dtype=dtype)

@@ -2,10 +2,17 @@
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
 
 PATHS = [CondOT(), VP(), Cosine(), LinearVP(), Polynomial(3.0), VE(0.05, 10.0)]
+
+# No test knows what time it is.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: type(path).__name__)

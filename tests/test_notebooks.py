@@ -20,10 +20,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import run_notebooks  # noqa: E402
+from run_tests import NBVAL  # noqa: E402
 
 LESSONS = [p for p in run_notebooks.lessons() if p.parent.name == "notebooks"]
 SOLUTIONS = run_notebooks.lessons("solutions/")
-NBVAL = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "300"]
 EXPLORABLE = 'class="fm-explorable"'
 WIDGET = run_notebooks.WIDGET
 
@@ -236,7 +236,7 @@ def test_lesson_is_small_and_its_links_lead_somewhere(path):
 
 
 def test_readme_and_lesson_00_link_every_lesson():
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [p for p in LESSONS if f"(notebooks/{p.name})" not in text] == []
     text = "\n".join(cell.source for cell in read(LESSONS[0]).cells)
     assert [p for p in LESSONS[1:] if f"]({p.name})" not in text] == []
@@ -247,7 +247,9 @@ PAGES = [p for folder in (".", "figures", "book") for p in sorted((ROOT / folder
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_of_a_page_lead_somewhere(page):
-    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.S)  # code is an example
+    text = re.sub(
+        r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.S
+    )  # code is an example
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
     assert links or page.name != "README.md"
     wrong = [x for x in links if not x.startswith("http") and not (page.parent / x).exists()]
@@ -304,7 +306,7 @@ def shortened(path, folder):
 
 def nbval(path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NBVAL, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=path.parent)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=path.parent)
 
 
 def test_a_spoiled_output_fails(tmp_path):
@@ -337,6 +339,21 @@ def test_running_twice_gives_the_same_bytes(tmp_path):
     assert path.read_bytes() == first
 
 
+def test_a_cost_is_told_in_steps_of_the_yardstick(tmp_path, capsys, monkeypatch):
+    path = tiny(tmp_path, "1")
+    monkeypatch.setattr(run_notebooks, "yardstick", lambda: 1.0)
+    assert run_notebooks.run_in_place([path]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert re.search(r"\d\.\d s = +\d+ steps at +1 a second$", line)
+    assert run_notebooks.cost(10.0, [700, 900]) == "    10.0 s =    8,000 steps at   800 a second"
+    assert run_notebooks.cost(100.1, [700, 900]).endswith("more than 80,000")
+
+
+def test_the_yardstick_is_a_speed():
+    """Ten times as many steps take longer: the time that is measured is that of the steps."""
+    assert run_notebooks.yardstick(10) > 0
+
+
 def test_a_lesson_that_fails_is_left_as_it_was(tmp_path, capsys):
     path = tiny(tmp_path, "assert 1 == 2, 'no'")
     before = path.read_bytes()
@@ -354,14 +371,14 @@ def test_a_seed_reaches_the_lesson_and_a_failing_seed_is_counted(tmp_path, capsy
 
 
 def test_a_killed_run_leaves_the_notebook_whole(tmp_path):
-    path = tiny(tmp_path, f"open({str(tmp_path / 'started')!r}, 'w')\nimport time; time.sleep(60)")
+    path = tiny(
+        tmp_path, f"open({str(tmp_path / 'started')!r}, 'w')\nimport time; time.sleep(3600)"
+    )
     before = path.read_bytes()
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import run_notebooks as r; "
     code += f"from pathlib import Path; r.run_in_place([Path({str(path)!r})])"
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    for _ in range(300):
-        if (tmp_path / "started").exists():
-            break
+    while not (tmp_path / "started").exists() and run.poll() is None:
         time.sleep(0.1)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()

@@ -343,15 +343,18 @@ def test_a_cost_is_told_in_steps_of_the_yardstick(tmp_path, capsys, monkeypatch)
     path = tiny(tmp_path, "1")
     monkeypatch.setattr(run_notebooks, "yardstick", lambda: 1.0)
     assert run_notebooks.run_in_place([path]) == 0
-    line = capsys.readouterr().out.splitlines()[0]
-    assert re.search(r"\d\.\d s = +\d+ steps at +1 a second$", line)
+    told = capsys.readouterr().out
+    assert re.search(r"00_tiny +\d+\.\d s = +\d+ steps at +1 a second$", told, re.M)
     assert run_notebooks.cost(10.0, [700, 900]) == "    10.0 s =    8,000 steps at   800 a second"
     assert run_notebooks.cost(100.1, [700, 900]).endswith("more than 80,000")
 
 
-def test_the_yardstick_is_a_speed():
-    """Ten times as many steps take longer: the time that is measured is that of the steps."""
-    assert run_notebooks.yardstick(10) > 0
+def test_the_yardstick_is_steps_over_seconds(monkeypatch):
+    """Of the steps that are timed only: the first ones warm up."""
+    clock, done = iter([10.0, 14.0]), []
+    monkeypatch.setattr(run_notebooks.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(run_notebooks, "plain_loop", lambda model, steps: done.append(steps))
+    assert run_notebooks.yardstick(300) == 75 and done[1:] == [300]
 
 
 def test_a_lesson_that_fails_is_left_as_it_was(tmp_path, capsys):
@@ -371,18 +374,17 @@ def test_a_seed_reaches_the_lesson_and_a_failing_seed_is_counted(tmp_path, capsy
 
 
 def test_a_killed_run_leaves_the_notebook_whole(tmp_path):
-    path = tiny(
-        tmp_path, f"open({str(tmp_path / 'started')!r}, 'w')\nimport time; time.sleep(3600)"
-    )
+    started = tmp_path / "started"
+    path = tiny(tmp_path, f"open({str(started)!r}, 'wb')\nimport time; time.sleep(3600)")
     before = path.read_bytes()
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import run_notebooks as r; "
     code += f"from pathlib import Path; r.run_in_place([Path({str(path)!r})])"
     run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    while not (tmp_path / "started").exists() and run.poll() is None:
+    while not started.exists() and run.poll() is None:
         time.sleep(0.1)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
-    assert (tmp_path / "started").exists() and path.read_bytes() == before
+    assert started.exists() and path.read_bytes() == before
 
 
 def test_lessons_are_read_in_order_and_by_number():

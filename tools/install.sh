@@ -96,6 +96,7 @@ run "$python" -m venv .venv
 torch=$(sed -n 's/^torch==//p' requirements.lock)
 if [ "$(uname -s)" = Linux ] && known=$(.venv/bin/python -m pip index versions torch 2>>"$log") &&
     ! echo "$known" | grep -qF "$torch+cpu"; then
+    echo
     echo "make: torch comes in its build for NVIDIA cards: 3 GB to download, 5.4 GB on disk. If you have no such card, press Ctrl-C and say PIP_EXTRA_INDEX_URL=<the address that PyTorch's installation page shows for Linux, Pip, CPU> make lab: 370 MB, 1.7 GB" >&2
     need_room 8500
 fi

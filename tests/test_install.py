@@ -149,7 +149,24 @@ def test_no_network_after_a_build_that_was_killed(checkout):
     assert not (checkout / ".venv" / "complete").exists()
 
 
-@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of make")
+in_our_environment = pytest.mark.skipif(
+    Path(sys.prefix) != ROOT / ".venv", reason="not the environment of make"
+)
+
+
+@in_our_environment
+def test_python_starts_in_a_folder_of_any_name_and_a_locale_of_no_letters():
+    """It reads *.pth by the locale, whatever PYTHONUTF8 says."""
+    files = list((ROOT / ".venv").glob("lib/*/site-packages/*.pth"))
+    assert "fmlib.pth" in [file.name for file in files]
+    assert [file.name for file in files if not file.read_bytes().isascii()] == []
+    command = [sys.executable, "-c", "import fmlib; print(fmlib.__file__.encode())"]
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"}
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", env=env, cwd="/")
+    assert run.stdout.strip() == repr(os.fsencode(ROOT / "fmlib" / "__init__.py")), run.stderr
+
+
+@in_our_environment
 def test_a_second_call_does_nothing(tmp_path):
     full = program(tmp_path, "df", "echo Filesystem", "echo disk 9 9 0 9% /")  # should it build...
     stamp = ROOT / ".venv" / "complete"

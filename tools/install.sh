@@ -102,6 +102,8 @@ if [ "$(uname -s)" = Linux ] && known=$(.venv/bin/python -m pip index versions t
 fi
 run .venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
 run .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+# Python reads this file by the locale: say where fmlib is from there, not by a path of any letters.
+for file in .venv/lib/python3.*/site-packages/fmlib.pth; do echo ../../../.. >"$file"; done
 mkdir -p .venv/share/jupyter/lab/settings
 cat >.venv/share/jupyter/lab/settings/overrides.json <<'JSON'
 {

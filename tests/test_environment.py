@@ -124,7 +124,7 @@ def supported_pythons():
 @pytest.mark.parametrize("python", supported_pythons())
 def test_every_locked_package_runs_on(python):
     for name in [name for file in LOCKS for name in locked(file)]:
-        requires = importlib.metadata.metadata(name)["Requires-Python"]
+        requires = importlib.metadata.metadata(name).get("Requires-Python")
         assert requires is None or f"{python}.9" in SpecifierSet(requires), name
 
 
@@ -243,7 +243,7 @@ def by_locale(code):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         mode = words.get("mode", node.args[1] if len(node.args) > 1 else ast.Constant("r"))
         opens = isinstance(node.func, ast.Name) and name == "open" and "b" not in ast.unparse(mode)
-        text = {"text", "universal_newlines"} & words.keys()
+        text = ast.unparse(words.get("text", node)) == "True"
         if (opens or text or name in ("read_text", "write_text")) and "encoding" not in words:
             found.append(node.lineno)
     return found

@@ -76,7 +76,9 @@ def fake_python(folder, versions, uname="Linux", free=409600):
         'case "$*" in',
         "*print*version_info*) echo 3.13.0 ;;",
         f"*_base_executable*) echo '{folder}/bin/python3' ;;",
-        '*venv\\ .venv) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;',
+        "*venv\\ .venv) mkdir -p .venv/bin .venv/lib/python3.13/site-packages",
+        '    echo "$PWD" >.venv/lib/python3.13/site-packages/fmlib.pth',
+        '    cp "$0" .venv/bin/python ;;',
         f"*index\\ versions*) echo 'Available versions: {versions}' ;;",
         '*pip\\ install*) echo "$*" >>asked ;;',
         "esac",
@@ -108,6 +110,7 @@ def test_gigabytes_are_told_before_they_are_downloaded(checkout):
     code, told, asked = install_with(checkout, **paths)
     assert code == 0 and told.count("\n") == 1 and NVIDIA in told
     assert "-r requirements.lock" in asked
+    assert next(checkout.glob(".venv/lib/*/*/fmlib.pth")).read_bytes() == b"../../../..\n"
 
 
 @pytest.mark.parametrize(

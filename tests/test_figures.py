@@ -2,9 +2,7 @@
 
 import base64
 import io
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,7 +16,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import gallery  # noqa: E402
 import run_notebooks  # noqa: E402
-from run_tests import NBVAL  # noqa: E402
 
 LESSONS = run_notebooks.lessons()
 FOUND = gallery.figures(LESSONS)
@@ -277,34 +274,3 @@ def test_a_figure_is_one_picture(count):
     with pytest.raises(ValueError, match=f"must show one picture, shows 0 as PNG, {count} as SVG"):
         outputs = [new_output("display_data", {"image/svg+xml": "<svg/>"})] * count
         gallery.files(gallery.Figure("s99-own", Path("98_own.ipynb"), 0, cell, ""), outputs)
-
-
-# The hook that compares each figure while nbval runs its lesson.
-
-
-def nbval(path):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider"]
-    command += [*NBVAL, str(path)]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "FMLIB_SEED": "0", "TQDM_DISABLE": "1"}
-    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=path.parent, env=env)
-
-
-def test_nbval_fails_at_a_figure_that_has_changed(tmp_path):
-    figure = FOUND[IDS.index("s10-flow-map")]
-    notebook = nbformat.read(figure.path, as_version=4)
-    notebook.cells = notebook.cells[: figure.index + 1]
-    copy = tmp_path / figure.path.name
-    nbformat.write(notebook, copy)
-    run = nbval(copy)
-    assert run.returncode == 0, run.stdout
-    cell = notebook.cells[figure.index]
-    assert cell.source.count("swirl(x, 0.5)") == 1
-    cell.source = cell.source.replace("swirl(x, 0.5)", "swirl(x, 0.4)")
-    nbformat.write(notebook, copy)
-    run = nbval(copy)
-    assert run.returncode == 1 and "1 failed" in run.stdout
-    assert "s10-flow-map: RMS" in run.stdout and "make notebooks ONLY=02" in run.stdout
-    left = list(gallery.DIFFERENT.glob("s10-flow-map*.png"))
-    assert len(left) == 3  # the committed one, the new one, the difference
-    for file in left:
-        file.unlink()

@@ -3,13 +3,8 @@
 import ast
 import base64
 import io
-import os
 import re
-import signal
-import subprocess
 import sys
-import time
-from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -20,7 +15,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import run_notebooks  # noqa: E402
-from run_tests import NBVAL  # noqa: E402
 
 LESSONS = [p for p in run_notebooks.lessons() if p.parent.name == "notebooks"]
 SOLUTIONS = run_notebooks.lessons("solutions/")
@@ -290,115 +284,3 @@ def test_check_finds_what_it_is_for(check):
     notebook = new_notebook()
     notebook.cells = [nbformat.from_dict(cell) for cell in BAD[check]]  # not repaired, as by cells=
     assert check(notebook) != []
-
-
-def shortened(path, folder):
-    """A copy of a lesson that stops after its first cell with printed text, and that cell."""
-    notebook = read(path)
-    for i, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code" and any(o.output_type == "stream" for o in cell.outputs):
-            notebook.cells = notebook.cells[: i + 1]
-            copy = folder / path.name
-            nbformat.write(notebook, copy)
-            return copy, notebook, cell
-    raise AssertionError(f"{path.name} prints nothing")
-
-
-def nbval(path):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *NBVAL, str(path)]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=path.parent)
-
-
-def test_a_spoiled_output_fails(tmp_path):
-    path = next(p for p in LESSONS if p.name.startswith("02"))
-    copy, notebook, cell = shortened(path, tmp_path)
-    assert nbval(copy).returncode == 0
-    printed = next(o for o in cell.outputs if o.output_type == "stream")
-    printed.text = printed.text.replace("True", "False")
-    nbformat.write(notebook, copy)
-    run = nbval(copy)
-    assert run.returncode == 1
-    assert "1 failed" in run.stdout and "False" in run.stdout
-
-
-# tools/run_notebooks.py
-
-
-def tiny(folder, source, name="00_tiny.ipynb"):
-    path = folder / name
-    nbformat.write(new_notebook(cells=[new_code_cell(source, id="only")]), path)
-    return path
-
-
-def test_running_twice_gives_the_same_bytes(tmp_path):
-    source = "import ipywidgets, matplotlib.pyplot as plt\nplt.plot([1, 2])\nipywidgets.IntSlider()"
-    path = tiny(tmp_path, source)
-    assert run_notebooks.run_in_place([path]) == 0
-    first = path.read_bytes()
-    assert b"image/png" in first and run_notebooks.run_in_place([path]) == 0
-    assert path.read_bytes() == first
-
-
-def test_a_cost_is_told_in_steps_of_the_yardstick(tmp_path, capsys, monkeypatch):
-    path = tiny(tmp_path, "1")
-    monkeypatch.setattr(run_notebooks, "yardstick", lambda: 1.0)
-    assert run_notebooks.run_in_place([path]) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"00_tiny +\d+\.\d s = +\d+ steps at +1 a second$", told, re.M)
-    assert run_notebooks.cost(10.0, [700, 900]) == "    10.0 s =    8,000 steps at   800 a second"
-    assert run_notebooks.cost(100.1, [700, 900]).endswith("more than 80,000")
-
-
-def test_the_yardstick_is_steps_over_seconds(monkeypatch):
-    """Of the steps that are timed only: the first ones warm up."""
-    clock, done = iter([10.0, 14.0]), []
-    monkeypatch.setattr(run_notebooks.time, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(run_notebooks, "plain_loop", lambda model, steps: done.append(steps))
-    assert run_notebooks.yardstick(300) == 75 and done[1:] == [300]
-
-
-def test_a_lesson_that_fails_is_left_as_it_was(tmp_path, capsys):
-    path = tiny(tmp_path, "assert 1 == 2, 'no'")
-    before = path.read_bytes()
-    assert run_notebooks.run_in_place([path]) == 1
-    assert path.read_bytes() == before
-    assert "FAILED" in capsys.readouterr().out
-
-
-def test_a_seed_reaches_the_lesson_and_a_failing_seed_is_counted(tmp_path, capsys):
-    path = tiny(tmp_path, "import os; assert os.environ['FMLIB_SEED'] == '3'")
-    before = path.read_bytes()
-    assert run_notebooks.run_seeds([path], [3, 4]) == 1
-    assert path.read_bytes() == before
-    assert "1 of 2 runs failed" in capsys.readouterr().out
-
-
-def test_a_killed_run_leaves_the_notebook_whole(tmp_path):
-    started = tmp_path / "started"
-    path = tiny(tmp_path, f"open({str(started)!r}, 'wb')\nimport time; time.sleep(3600)")
-    before = path.read_bytes()
-    code = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); import run_notebooks as r; "
-    code += f"from pathlib import Path; r.run_in_place([Path({str(path)!r})])"
-    run = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-    while not started.exists() and run.poll() is None:
-        time.sleep(0.1)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    assert started.exists() and path.read_bytes() == before
-
-
-def test_lessons_are_read_in_order_and_by_number():
-    assert [p.name[:2] for p in LESSONS] == sorted(p.name[:2] for p in LESSONS)
-    assert all(a != b for a, b in pairwise(LESSONS))
-    assert [p.name[:2] for p in run_notebooks.lessons("02")] == ["02"]
-    assert run_notebooks.lessons("02")[0] in LESSONS
-    assert [p.name[:2] for p in run_notebooks.lessons("solutions/02")] == ["02"]
-    assert run_notebooks.lessons() == LESSONS + SOLUTIONS
-
-
-def test_a_kernel_that_dies_does_not_stop_the_others(tmp_path, capsys):
-    dying = tiny(tmp_path, "import os; os._exit(1)", "01_dying.ipynb")
-    living = tiny(tmp_path, "import os; print(os.environ['FMLIB_SEED'])", "02_living.ipynb")
-    assert run_notebooks.run_in_place([dying, living]) == 1
-    assert "FAILED" in capsys.readouterr().out
-    assert read(living).cells[0].outputs[0].text == "0\n"  # whatever a user has set

@@ -17,6 +17,10 @@ export IPYTHONDIR := $(CURDIR)/.jupyter/ipython
 export MPLCONFIGDIR := $(CURDIR)/.jupyter/matplotlib
 export PYTHONNOUSERSITE := 1
 
+# Files are UTF-8, whatever the locale; and asserts, which the claims are, stay switched on.
+export PYTHONUTF8 := 1
+unexport PYTHONOPTIMIZE
+
 .PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
     peers grader press book book-serve test-web browser weights ablation
 
@@ -29,9 +33,7 @@ lab: env ## open the series in JupyterLab
 	    $(LAB_ARGS) notebooks/00_start_here.ipynb
 
 test: peers grader press ## run lint, unit tests, every lesson and its exercises
-	@$(PY) -m ruff check && $(PY) -m ruff format --check
-	@$(PY) -m pytest -q --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 --ignore=tests/web tests
-	@TQDM_DISABLE=1 FMLIB_SEED=0 $(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 notebooks
+	@$(PY) tools/run_tests.py
 
 test-web: book browser ## open the book and JupyterLab in a real browser, and use them
 	@$(PY) -m pytest -q tests/web
@@ -121,13 +123,12 @@ build/npm/complete: book/package.json book/package-lock.json
 	@npm ci --prefix build/npm --ignore-scripts --no-audit --no-fund --silent || \
 	    { echo "make: MathJax could not be installed: check the network, then run this again" >&2; exit 1; }
 	@mkdir -p $(MATHJAX)/input $(MATHJAX)/output $(MATHJAX)/a11y $(MATHJAX)/mathjax-newcm-font
-	@cd build/npm/node_modules && cp mathjax/LICENSE mathjax/startup.js mathjax/core.js $(CURDIR)/$(MATHJAX) && \
-	    cp -R mathjax/input/tex.js mathjax/input/tex $(CURDIR)/$(MATHJAX)/input && \
-	    cp mathjax/output/svg.js $(CURDIR)/$(MATHJAX)/output && \
-	    cp mathjax/a11y/assistive-mml.js $(CURDIR)/$(MATHJAX)/a11y && \
-	    cp -R @mathjax/mathjax-newcm-font/svg.js @mathjax/mathjax-newcm-font/svg $(CURDIR)/$(MATHJAX)/mathjax-newcm-font
+	@cd build/npm/node_modules && cp mathjax/LICENSE mathjax/startup.js mathjax/core.js ../static/mathjax && \
+	    cp -R mathjax/input/tex.js mathjax/input/tex ../static/mathjax/input && \
+	    cp mathjax/output/svg.js ../static/mathjax/output && \
+	    cp mathjax/a11y/assistive-mml.js ../static/mathjax/a11y && \
+	    cp -R @mathjax/mathjax-newcm-font/svg.js @mathjax/mathjax-newcm-font/svg ../static/mathjax/mathjax-newcm-font
 	@touch $@
 
 env:
-	@mkdir -p .jupyter
 	@PYTHON="$(PYTHON)" sh tools/install.sh

@@ -9,6 +9,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).with_name("tools")))
 import gallery
 
+if not __debug__:
+    raise pytest.UsageError("asserts are switched off: unset PYTHONOPTIMIZE, or leave out -O")
+
 collect_ignore_glob = ["notebooks/exercises/*"]  # not solved yet; tests/exercises runs them
 seconds = defaultdict(float)
 

@@ -28,7 +28,7 @@ c = get_config()
 c.CourseDirectory.course_id = "flow_matching"
 c.ClearSolutions.code_stub = {{"python": {CODE_STUB!r}}}
 c.ClearSolutions.text_stub = {TEXT_STUB!r}
-c.Execute.timeout = 120
+c.Execute.timeout = c.Execute.startup_timeout = {run_notebooks.HALF_AN_HOUR}
 """
 
 
@@ -84,7 +84,7 @@ def lay_out(paths, course=COURSE):
     What students handed in, and their grades, are left alone.
     """
     course.mkdir(parents=True, exist_ok=True)
-    (course / "nbgrader_config.py").write_text(CONFIG)
+    (course / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
     for path in paths:
         name = path.stem
         source = course / "source" / name
@@ -100,7 +100,7 @@ def nbgrader(course, *arguments):
     # The kernel's own interpreter comes first in the search path, whatever else is installed.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     env = os.environ | {"PATH": path, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
-    run = subprocess.run(command, cwd=course, capture_output=True, text=True, env=env)
+    run = subprocess.run(command, cwd=course, capture_output=True, encoding="utf-8", env=env)
     if run.returncode:
         raise SystemExit(f"nbgrader {arguments[0]} failed:\n{(run.stdout + run.stderr)[-2000:]}")
     return run.stdout + run.stderr

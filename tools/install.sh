@@ -11,6 +11,9 @@ fail() {
     exit 1
 }
 
+[ -w . ] && mkdir -p build .jupyter 2>/dev/null ||
+    fail "cannot write in $(pwd): check its permissions, or copy it to a folder of yours"
+
 # --- Which Python? The range stands in pyproject.toml and nowhere else. -----------------------------
 range=$(sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)
 in_range='
@@ -52,16 +55,18 @@ trap 'rm -rf "$lock"' EXIT
 trap 'echo; fail "interrupted; run the same command again and the build starts afresh"' INT TERM HUP
 
 # --- What has to be there before it is worth starting. -----------------------------------------------
+need_room() { # MB: the environment, and what pip downloads for it
+    free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
+    [ "${free:-0}" -ge "$1" ] ||
+        fail "the environment needs about $1 MB here and $free MB are free. Make room, then run this again"
+}
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     fail "this Python ($version) has no venv module. On Debian or Ubuntu: apt install python3-venv"
-free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
-[ "${free:-0}" -ge 2500 ] ||
-    fail "the environment needs about 2,500 MB here and $free MB are free. Make room, then run this again"
+need_room 2500
 
 # --- Build. ------------------------------------------------------------------------------------------
 log="build/install.log"
-mkdir -p build
-echo "Building the environment in .venv, once (about 1.7 GB; one to ten minutes). Log: $log"
+echo "Building the environment in .venv, once (one to ten minutes). Log: $log"
 rm -rf .venv
 
 stop_with_reason() {
@@ -87,8 +92,18 @@ run() { # in the background, so that an interrupt is answered at once; a dot eve
 
 : >"$log"
 run "$python" -m venv .venv
+# On Linux pip takes torch's build for NVIDIA cards, unless it knows of one whose version ends in +cpu.
+torch=$(sed -n 's/^torch==//p' requirements.lock)
+if [ "$(uname -s)" = Linux ] && known=$(.venv/bin/python -m pip index versions torch 2>>"$log") &&
+    ! echo "$known" | grep -qF "$torch+cpu"; then
+    echo
+    echo "make: torch comes in its build for NVIDIA cards: 3 GB to download, 5.4 GB on disk. If you have no such card, press Ctrl-C and say PIP_EXTRA_INDEX_URL=<the address that PyTorch's installation page shows for Linux, Pip, CPU> make lab: 370 MB, 1.7 GB" >&2
+    need_room 8500
+fi
 run .venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
 run .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+# Python reads this file by the locale: say where fmlib is from there, not by a path of any letters.
+for file in .venv/lib/python3.*/site-packages/fmlib.pth; do echo ../../../.. >"$file"; done
 mkdir -p .venv/share/jupyter/lab/settings
 cat >.venv/share/jupyter/lab/settings/overrides.json <<'JSON'
 {

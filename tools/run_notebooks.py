@@ -2,6 +2,9 @@
 
 A file is replaced in one move, and only when its lesson's run succeeded: whenever this program is
 killed, every notebook and every figure on disk is whole.
+
+Machines differ, so what a lesson costs is told in steps of the training loop that lesson 04 writes
+out, timed in the same run, beside the lesson's seconds.
 """
 
 import argparse
@@ -13,13 +16,23 @@ from pathlib import Path
 
 import gallery
 import nbformat
+import torch
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from fmlib.models import MLP
+
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from common import plain_loop  # noqa: E402
+
+if not __debug__:
+    raise SystemExit("asserts are switched off: unset PYTHONOPTIMIZE, or leave out -O")
+
 DRAW_SVG = Path(__file__).with_name("draw_svg.py")
-LONGEST = 60  # seconds a lesson may take
+COST = 80_000  # steps of the yardstick that a lesson may take
+HALF_AN_HOUR = 1800  # seconds: stops what never ends; no cell takes a minute on a middling machine
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -50,7 +63,8 @@ def execute(path, seed=0, on_cell=lambda index: None, last=None):
     client = NotebookClient(
         notebook,
         km=manager,
-        timeout=600,
+        timeout=HALF_AN_HOUR,
+        startup_timeout=HALF_AN_HOUR,
         record_timing=False,
         coalesce_streams=True,
         store_widget_state=False,
@@ -118,13 +132,33 @@ def store_gallery():
     replace(gallery.FOLDER / "README.md", gallery.gallery(find_figures()).encode())
 
 
+def yardstick(steps=300):
+    """The machine's speed now: steps of lesson 04's training loop in a second, on one thread."""
+    torch.set_num_threads(1)
+    model = MLP()
+    plain_loop(model, 20)  # warm up
+    start = time.perf_counter()
+    plain_loop(model, steps)
+    return steps / (time.perf_counter() - start)
+
+
+def cost(seconds, speeds):
+    """What a lesson's seconds come to in steps of the yardstick, in words.
+
+    speeds: of the yardstick, before and after the lesson.
+    """
+    speed = sum(speeds) / len(speeds)
+    note = "" if seconds * speed <= COST else f", more than {COST:,}"
+    return f"{seconds:8.1f} s = {seconds * speed:8,.0f} steps at {speed:5,.0f} a second{note}"
+
+
 def run_in_place(paths):
     """Run and store each notebook and its figures.  Returns the number that failed."""
     seconds, failed = {}, 0
     for path in paths:
         path.with_name(path.name + ".part").unlink(missing_ok=True)  # of a run that was killed
         total = len(nbformat.read(path, as_version=4).cells)
-        found = gallery.figures([path])
+        found, speed = gallery.figures([path]), yardstick()
         start = time.perf_counter()
 
         def show(index, name=path.stem, total=total, start=start):
@@ -143,9 +177,9 @@ def run_in_place(paths):
             continue
         replace(path, nbformat.writes(notebook).encode() + b"\n")
         seconds[path.stem] = time.perf_counter() - start
-        note = "" if seconds[path.stem] <= LONGEST else f"  more than {LONGEST} s"
-        print(f"\r{path.stem:32s} {seconds[path.stem]:18.1f} s{note}", flush=True)
-    print(f"{'together':32s} {sum(seconds.values()):18.1f} s")
+        told = cost(seconds[path.stem], [speed, yardstick()])
+        print(f"\r{path.stem:32s} {told}", flush=True)
+    print(f"{'together':32s} {sum(seconds.values()):8.1f} s")
     return failed
 
 

@@ -71,7 +71,8 @@ def execute(path, seed=0, on_cell=lambda index: None, last=None):
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_executed=lambda cell, cell_index, execute_reply: on_cell(cell_index),
     )
-    client.execute(env=os.environ | {"TQDM_DISABLE": "1", "FMLIB_SEED": str(seed)})
+    variables = {"TQDM_DISABLE": "1", "FMLIB_SEED": str(seed)}
+    client.execute(cleanup_kc=True, env=os.environ | variables)  # else the kernel lives on
     return notebook
 
 

@@ -90,6 +90,14 @@ def test_lessons_are_read_in_order_and_by_number():
     assert run_notebooks.lessons() == lessons + run_notebooks.lessons("solutions/")
 
 
+def test_a_kernel_ends_with_its_run(tmp_path):
+    """Ten seeds would else leave ten kernels, with all their memory, until the last one is done."""
+    path = tiny(tmp_path, "import os; print(os.getpid())")
+    kernel = int(run_notebooks.execute(path).cells[0].outputs[0].text)
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+
+
 def test_a_kernel_that_dies_does_not_stop_the_others(tmp_path, capsys):
     dying = tiny(tmp_path, "import os; os._exit(1)", "01_dying.ipynb")
     living = tiny(tmp_path, "import os; print(os.environ['FMLIB_SEED'])", "02_living.ipynb")

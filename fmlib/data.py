@@ -15,17 +15,18 @@ from fmlib.shapes import real, whole
 __all__ = ["Digits", "checkerboard", "digits", "eight_gaussians", "swiss_roll", "two_moons"]
 
 
-def _like():
+def cpu_floats():
+    """The dtype and device of points that are made here and in fmlib.plotting."""
     wide = torch.get_default_dtype() == torch.float64
     return {"dtype": torch.float64 if wide else torch.float32, "device": "cpu"}
 
 
 def _uniform(*shape, generator):
-    return torch.rand(*shape, generator=generator, **_like())
+    return torch.rand(*shape, generator=generator, **cpu_floats())
 
 
 def _noise(std, n, generator):
-    return std * torch.randn(n, 2, generator=generator, **_like())
+    return std * torch.randn(n, 2, generator=generator, **cpu_floats())
 
 
 def _one_of_eight(n, generator):
@@ -75,7 +76,7 @@ def checkerboard(n, generator=None):
 def eight_gaussians(n, radius=2.0, std=0.15, generator=None):
     """Eight equal Gaussians on a circle.  Returns (n, 2)."""
     n, radius, std = whole("n", n, 0), _size("radius", radius), _size("std", std)
-    angle = math.pi / 4 * _one_of_eight(n, generator).to(**_like())
+    angle = math.pi / 4 * _one_of_eight(n, generator).to(**cpu_floats())
     centre = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
     return centre + _noise(std, n, generator)
 

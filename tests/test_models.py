@@ -25,6 +25,15 @@ TIMES, LABELS = torch.tensor([0.1, 0.5, 0.8]).double(), torch.tensor([2, 0, 3])
 WORDS = torch.tensor([[0, 1], [2, 2], [1, 0]])
 REST = {"MLP": (TIMES,), "UNet": (TIMES, LABELS), "DiT": (TIMES, WORDS), "Classifier": ()}
 IMAGES = randn(3, 1, 4, 4)
+# What each of them says of IMAGES in the pixel (0, 0), if its weights are sines: see filled.
+SAYS = {
+    "MLP": [0.1818977, 0.1838951, 0.1833208],
+    "UNet": [0.1739240, 2.8899306, 0.0120290],
+    "DiT": [1.5318203, 1.6168639, 1.7201340],
+    "Classifier": [0.8308213, 1.0309119, 0.8642110],
+}
+# The sum of the sizes of all weights with which each begins after torch.manual_seed(0).
+BORN = {"MLP": 43.55339, "UNet": 674.99884, "DiT": 456.67129, "Classifier": 455.22479}
 every_model = pytest.mark.parametrize("name", models.__all__)
 
 
@@ -35,6 +44,29 @@ def network(name):
     for p in model.parameters():
         nn.init.normal_(p, std=0.3)
     return model
+
+
+def filled(name):
+    """With weights that are no random numbers: 0.3 sin(k) for the k-th number of a tensor."""
+    model = getattr(models, name)(**BUILT[name]).double()
+    for p in model.parameters():
+        p.data = 0.3 * torch.arange(p.numel(), dtype=torch.float64).sin().reshape(p.shape)
+    return model
+
+
+@every_model
+def test_stored_weights_keep_their_meaning(name):
+    """A number that was once computed: to change it makes every stored network another one."""
+    found = filled(name)(IMAGES, *REST[name]).flatten(1)[:, 0]
+    assert found.tolist() == pytest.approx(SAYS[name], rel=1e-5)
+
+
+@every_model
+def test_a_seed_makes_the_same_network_as_ever(name):
+    torch.manual_seed(0)
+    model = getattr(models, name)(**BUILT[name])
+    total = sum(float(p.detach().double().abs().sum()) for p in model.parameters())
+    assert total == pytest.approx(BORN[name], rel=1e-5)
 
 
 @every_model
@@ -218,6 +250,16 @@ def test_a_pixel_of_the_unet_sees_the_whole_image():
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     model(x, 0.5)[0, 0, 0, 0].backward()
     assert (x.grad != 0).all()
+
+
+def test_detail_reaches_the_output_across_each_bridge_and_the_rest_around_it():
+    model = awake(UNet(width=4))
+    x, other = randn(2, 1, 1, 8, 8)
+    for layer in ("refine.0", "refine.1"):
+        silent = copy.deepcopy(model)
+        nn.init.zeros_(silent.get_submodule(layer).weight)
+        assert (silent(x, 0.5) - silent(other, 0.5)).abs().min() > 0  # across the bridge
+        assert (silent(x, 0.5) - model(x, 0.5)).abs().min() > 0  # and around it, until now
 
 
 def test_unet_with_no_label_is_its_last_label():

@@ -1,6 +1,8 @@
 """Data sets small enough to see: 2-D shapes drawn point by point, and 8x8 handwritten digits.
 
 Every 2-D set is drawn independently, point by point, from its generator: (n, generator=) -> (n, 2).
+The points are on the CPU, where the generator lives, whatever the default device; in float64 if
+that is the default dtype, else in float32.  A wrong n, or a noise below 0, is a ValueError.
 """
 
 import math
@@ -8,21 +10,42 @@ from typing import NamedTuple
 
 import torch
 
+from fmlib.shapes import real, whole
+
 __all__ = ["Digits", "checkerboard", "digits", "eight_gaussians", "swiss_roll", "two_moons"]
 
 
-def _uniform(n, generator):
-    return torch.rand(n, generator=generator)
+def cpu_floats():
+    """The dtype and device of points that are made here and in fmlib.plotting."""
+    wide = torch.get_default_dtype() == torch.float64
+    return {"dtype": torch.float64 if wide else torch.float32, "device": "cpu"}
 
 
-def _noise(n, generator):
-    return torch.randn(n, 2, generator=generator)
+def _uniform(*shape, generator):
+    return torch.rand(*shape, generator=generator, **cpu_floats())
+
+
+def _noise(std, n, generator):
+    return std * torch.randn(n, 2, generator=generator, **cpu_floats())
+
+
+def _one_of_eight(n, generator):
+    return torch.randint(8, (n,), generator=generator, device="cpu")
+
+
+def _size(name, value):
+    """value as a float, if it is a number of at least 0."""
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}")
+    return number
 
 
 def half_circles(angle):
     """The middle lines of the two moons at the given angles, (n,) in [0, pi]: two of (n, 2)."""
     outer = torch.stack([angle.cos(), angle.sin()], dim=1)
-    return outer, torch.tensor([1.0, 0.5]) - outer  # the same half circle, turned and shifted
+    middle = torch.tensor([1.0, 0.5], dtype=angle.dtype, device=angle.device)
+    return outer, middle - outer  # the same half circle, turned and shifted
 
 
 def two_moons(n, noise=0.05, generator=None):
@@ -31,9 +54,10 @@ def two_moons(n, noise=0.05, generator=None):
     The distribution of scikit-learn's make_moons, except that there the angles stand on a regular
     grid; here each point is independent, as the samples of a model are.
     """
-    outer, inner = half_circles(math.pi * _uniform(n, generator))
-    is_outer = _uniform(n, generator) < 0.5
-    return torch.where(is_outer[:, None], outer, inner) + noise * _noise(n, generator)
+    n, noise = whole("n", n, 0), _size("noise", noise)
+    outer, inner = half_circles(math.pi * _uniform(n, generator=generator))
+    is_outer = _uniform(n, generator=generator) < 0.5
+    return torch.where(is_outer[:, None], outer, inner) + _noise(noise, n, generator)
 
 
 def checkerboard(n, generator=None):
@@ -41,18 +65,20 @@ def checkerboard(n, generator=None):
 
     The density is 1/32 on the black cells.  Returns (n, 2).
     """
-    cell = torch.randint(8, (n,), generator=generator)
+    n = whole("n", n, 0)
+    cell = _one_of_eight(n, generator)
     row, pair = cell // 2, cell % 2
     corner = torch.stack([2 * pair + row % 2, row], dim=1)
-    inside = torch.rand(n, 2, generator=generator)
+    inside = _uniform(n, 2, generator=generator)
     return 2 * (corner + inside) - 4
 
 
 def eight_gaussians(n, radius=2.0, std=0.15, generator=None):
     """Eight equal Gaussians on a circle.  Returns (n, 2)."""
-    angle = math.pi / 4 * torch.randint(8, (n,), generator=generator)
+    n, radius, std = whole("n", n, 0), _size("radius", radius), _size("std", std)
+    angle = math.pi / 4 * _one_of_eight(n, generator).to(**cpu_floats())
     centre = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return centre + std * _noise(n, generator)
+    return centre + _noise(std, n, generator)
 
 
 def swiss_roll(n, noise=0.05, generator=None):
@@ -60,10 +86,11 @@ def swiss_roll(n, noise=0.05, generator=None):
 
     The plane section of scikit-learn's make_swiss_roll, scaled.
     """
-    angle = 1.5 * math.pi * (1 + 2 * _uniform(n, generator))
+    n, noise = whole("n", n, 0), _size("noise", noise)
+    angle = 1.5 * math.pi * (1 + 2 * _uniform(n, generator=generator))
     radius = 2 * angle / (4.5 * math.pi)
     roll = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
-    return roll + noise * _noise(n, generator)
+    return roll + _noise(noise, n, generator)
 
 
 class Digits(NamedTuple):
@@ -81,5 +108,5 @@ def digits():
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    images = torch.tensor(raw.images, dtype=torch.float32)[:, None] / 8 - 1
-    return Digits(images, torch.tensor(raw.target))
+    images = torch.tensor(raw.images, dtype=torch.float32, device="cpu")[:, None] / 8 - 1
+    return Digits(images, torch.tensor(raw.target, device="cpu"))

@@ -1,11 +1,13 @@
 """How far apart are two clouds of points, are they copies, and how straight is a flow?"""
 
 import math
+import sys
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from fmlib.shapes import check_finite, check_points
+from fmlib.shapes import check_finite, check_points, real, whole
 
 __all__ = [
     "NeighbourTest", "PrecisionRecall", "Straightness", "copying", "frechet_distance",
@@ -14,16 +16,47 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _clouds(x, y):
-    for name, z in (("x", x), ("y", y)):
+def _clouds(**clouds):
+    """Clouds as float64 tensors (n, dim) near 0, of size 1, and k: they were 2^k times as large.
+
+    They are moved and scaled together, so that no square is lost beside a large mean, overflows or
+    underflows.  Raises ValueError for clouds that are empty, not finite or of different dimension.
+    """
+    for name, z in clouds.items():
         check_points(name, z)
         check_finite(name, z)
-    if x.shape[1:] != y.shape[1:] or x.ndim < 2 or 0 in (len(x), len(y)):
+    shapes = [tuple(z.shape) for z in clouds.values()]
+    if len({shape[1:] for shape in shapes}) > 1 or len(shapes[0]) < 2 or 0 in sum(shapes, ()):
         raise ValueError(
-            f"x and y must be clouds (n, *dims) of points of one shape, not empty, got "
-            f"{tuple(x.shape)} and {tuple(y.shape)}"
+            f"{' and '.join(clouds)} must be clouds (n, *dims) of points of one shape, not empty, "
+            f"got {' and '.join(map(str, shapes))}"
         )
-    return (z.detach().flatten(1).double().cpu().numpy() for z in (x, y))
+    flat = [z.detach().flatten(1).double().cpu().numpy() for z in clouds.values()]
+    both, first = _scaled(np.concatenate(flat))
+    middle = np.partition(both, len(both) // 2, axis=0)[len(both) // 2]  # the medians
+    both, second = _scaled(both - middle)
+    return *torch.from_numpy(both).split([len(z) for z in flat]), first + second
+
+
+def _scaled(z):
+    """z / 2^k, without rounding, and k, such that the largest number is between 1/2 and 1."""
+    k = int(np.frexp(np.abs(z).max())[1])
+    return np.ldexp(z, -k), k
+
+
+def _unscaled(name, value, k):
+    """value times 2^k, as a float.  Raises ValueError where a float has no room for it."""
+    value = float(value)
+    inside = sys.float_info.min_exp <= math.frexp(value)[1] + k <= sys.float_info.max_exp
+    if value and not inside:
+        raise ValueError(f"the {name} is about 2^{k}, beyond what a float holds: scale the points")
+    return math.ldexp(value, k) if value else 0.0
+
+
+def _distances(a, b):
+    """The distances (n, m) of points, from their differences: the faster way by |a|^2 - 2ab + |b|^2
+    loses what is small beside the norms."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def wasserstein(x, y):
@@ -37,9 +70,10 @@ def wasserstein(x, y):
     """
     import ot
 
-    a, b = _clouds(x, y)
-    plan_cost = ot.emd2(ot.unif(len(a)), ot.unif(len(b)), ot.dist(a, b), numItermax=10_000_000)
-    return max(float(plan_cost), 0.0) ** 0.5
+    a, b, k = _clouds(x=x, y=y)
+    cost = _distances(a, b).square().numpy()
+    plan_cost = ot.emd2(ot.unif(len(a)), ot.unif(len(b)), cost, numItermax=10_000_000)
+    return _unscaled("distance", max(float(plan_cost), 0.0) ** 0.5, k)
 
 
 def sliced_wasserstein(x, y, n_projections=200, generator=None):
@@ -52,10 +86,12 @@ def sliced_wasserstein(x, y, n_projections=200, generator=None):
     """
     import ot
 
-    a, b = _clouds(x, y)
-    theta = torch.randn(a.shape[1], n_projections, generator=generator, dtype=torch.float64)
+    a, b, k = _clouds(x=x, y=y)
+    size = a.shape[1], whole("n_projections", n_projections, 1)
+    theta = torch.randn(size, generator=generator, dtype=torch.float64, device="cpu")
     theta = (theta / theta.norm(dim=0)).numpy()
-    return float(ot.sliced_wasserstein_distance(a, b, projections=theta))
+    far = ot.sliced_wasserstein_distance(a.numpy(), b.numpy(), projections=theta)
+    return _unscaled("distance", far, k)
 
 
 def over_floor(draw_samples, draw_data, n=400, repeats=10, distance=wasserstein):
@@ -64,14 +100,28 @@ def over_floor(draw_samples, draw_data, n=400, repeats=10, distance=wasserstein)
     = sum_k distance(samples_k, data_k) / sum_k distance(other data_k, data_k), every cloud drawn
     afresh: draw_samples(n) and draw_data(n) -> (n, *dims). 1 means that no test by this distance
     could tell them apart; for the default n and repeats, expect a spread of about 0.1 around it.
-    Returns a float.  Raises ValueError as distance does.
+    Returns a float.  Raises ValueError as distance does, for clouds of another size than n, and for
+    a floor of 0, where all draws of the data are the same.
     Taught in: 02, section 6.
     """
-    above, floor = 0.0, 0.0
-    for _ in range(repeats):
-        data = draw_data(n)
-        above += distance(draw_samples(n), data)
-        floor += distance(draw_data(n), data)
+    n, above, floor = whole("n", n, 1), 0.0, 0.0
+
+    def drawn(name, draw):
+        cloud = draw(n)
+        if not isinstance(cloud, torch.Tensor) or cloud.shape[:1] != (n,):
+            got = tuple(cloud.shape) if isinstance(cloud, torch.Tensor) else type(cloud).__name__
+            raise ValueError(f"{name}(n) must return a tensor (n, *dims) with n = {n}, got {got}")
+        return cloud
+
+    for _ in range(whole("repeats", repeats, 1)):
+        data = drawn("draw_data", draw_data)
+        above += real("distance", distance(drawn("draw_samples", draw_samples), data))
+        floor += real("distance", distance(drawn("draw_data", draw_data), data))
+    if not (above >= 0 < floor):
+        raise ValueError(
+            f"distances must be at least 0, and those of data from data not all 0, got a sum of "
+            f"{above:g} over a floor of {floor:g}: does draw_data draw afresh?"
+        )
     return above / floor
 
 
@@ -84,13 +134,15 @@ def frechet_distance(x, y):
     Raises ValueError for clouds of different dimension or values that are not finite.
     Heusel et al. 2017, eq. 6.  Taught in: 08, section 1.
     """
-    a, b = (torch.from_numpy(z) for z in _clouds(x, y))
+    a, b, k = _clouds(x=x, y=y)
     if min(len(a), len(b)) < 2:
-        raise ValueError("a covariance needs two points or more in each cloud")
+        raise ValueError(
+            f"a covariance needs two points or more in each cloud, got {len(a)} and {len(b)}"
+        )
     c, d = (torch.atleast_2d(z.T.cov()) for z in (a, b))
     root = torch.linalg.eigvals(c @ d).real.clamp(min=0).sqrt().sum()  # trace of (c d)^(1/2)
     far = (a.mean(0) - b.mean(0)).square().sum() + c.trace() + d.trace() - 2 * root
-    return max(float(far), 0.0)
+    return _unscaled("squared distance", max(float(far), 0.0), 2 * k)
 
 
 class NeighbourTest(NamedTuple):
@@ -114,14 +166,18 @@ def neighbour_test(x, y):
     Raises ValueError for clouds of different dimension or size, or values that are not finite.
     Lopez-Paz and Oquab 2017, section 3; Xu et al. 2018, section 2.  Taught in: 08, section 1.
     """
-    a, b = (torch.from_numpy(z) for z in _clouds(x, y))
-    if len(a) != len(b):
-        raise ValueError(f"x and y must have equally many points, got {len(a)} and {len(b)}")
+    a, b, _ = _clouds(x=x, y=y)
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(
+            f"x and y must have equally many points, two or more, got {len(a)} and {len(b)}"
+        )
     both = torch.cat([a, b])
-    from_x = torch.arange(len(both)) < len(a)
-    nearest = torch.cdist(both, both).fill_diagonal_(math.inf).argmin(1)
-    right = (from_x[nearest] == from_x).double()
-    of_x, of_y = float(right[: len(a)].mean()), float(right[len(a) :].mean())
+    far = _distances(both, both).fill_diagonal_(math.inf)
+    near = (far == far.min(1, keepdim=True).values).double()  # several, if they are equally near
+    right = [
+        mine.split(len(a), 1)[i].sum(1) / mine.sum(1) for i, mine in enumerate(near.split(len(a)))
+    ]
+    of_x, of_y = (float(share.mean()) for share in right)
     return NeighbourTest(abs(of_x - 0.5) + abs(of_y - 0.5), of_x, of_y)
 
 
@@ -140,13 +196,14 @@ def precision_recall(samples, data, k=3):
     Raises ValueError for clouds of different dimension, too few points, values not finite.
     Kynkäänniemi et al. 2019, eqs. 1 and 2.  Taught in: 08, section 1.
     """
-    x, y = (torch.from_numpy(z) for z in _clouds(samples, data))
+    x, y, _ = _clouds(samples=samples, data=data)
+    k = whole("k", k, 1)
     if min(len(x), len(y)) <= k:
         raise ValueError(f"both clouds need more than k = {k} points, got {len(x)} and {len(y)}")
 
     def covered(points, by):
-        radius = torch.cdist(by, by).topk(k + 1, largest=False).values[:, -1]  # the first is itself
-        return float((torch.cdist(points, by) <= radius).any(1).double().mean())
+        radius = _distances(by, by).topk(k + 1, largest=False).values[:, -1]  # the first is itself
+        return float((_distances(points, by) <= radius).any(1).double().mean())
 
     return PrecisionRecall(covered(x, y), covered(y, x))
 
@@ -161,11 +218,8 @@ def copying(samples, train, held_out):
     Raises ValueError for clouds of different dimension or values that are not finite.
     Meehan, Chaudhuri and Dasgupta 2020, section 3.  Taught in: 08, section 2.
     """
-    near = []
-    for z in (samples, held_out):
-        a, b = (torch.from_numpy(c) for c in _clouds(z, train))
-        near.append(torch.cdist(a, b).min(1).values)
-    d, other = near[0][:, None], near[1]
+    a, b, c, _ = _clouds(samples=samples, train=train, held_out=held_out)
+    d, other = _distances(a, b).min(1).values[:, None], _distances(c, b).min(1).values
     return float((d < other).double().mean() + 0.5 * (d == other).double().mean())
 
 
@@ -186,12 +240,11 @@ def straightness(trajectory):
     [0, 1]. The speed on each interval is taken from its two ends, so the error falls with the
     square of the step. S = 0 if and only if every trajectory is straight and run through at
     constant speed.  Returns a Straightness.
-    Raises ValueError if fewer than two steps were kept, or if nothing moved.
+    Raises ValueError if fewer than two steps were kept, if nothing moved, or for a trajectory that
+    is empty or not finite, or whose times go back and forth.
     Liu, Gong and Liu 2022, eq. 4.  Taught in: 07.
     """
-    x, t = trajectory.x.double().unsqueeze(-1).flatten(2), trajectory.t.double()
-    if len(t) < 3:
-        raise ValueError(f"straightness needs at least two steps, got {len(t) - 1}: keep='all'")
+    x, t, k = _states(trajectory)
     h = t.diff() / (t[-1] - t[0])
     chord = x[-1] - x[0]  # (batch, dim)
     speed = x.diff(dim=0) / h[:, None, None]  # (n, batch, dim)
@@ -199,4 +252,26 @@ def straightness(trajectory):
     travelled = float(chord.square().sum(1).mean())
     if absolute == travelled == 0:
         raise ValueError("nothing moved, so straightness means nothing here")
-    return Straightness(absolute, absolute / travelled if travelled > 0 else math.inf)
+    relative = absolute / travelled if travelled > 0 else math.inf
+    return Straightness(_unscaled("straightness", absolute, 2 * k), relative)
+
+
+def _states(trajectory):
+    """x from its start, scaled, (steps + 1, batch, dim), its t, and the power of two taken out."""
+    x, t = trajectory.x, trajectory.t
+    for name, z in (("trajectory.x", x), ("trajectory.t", t)):
+        check_points(name, z)
+        check_finite(name, z)
+    if x.ndim < 2 or t.shape != x.shape[:1] or x[0].numel() == 0:
+        raise ValueError(
+            "a trajectory must have t of shape (steps + 1,) and x of shape (steps + 1, batch, "
+            f"*dims), not empty, got {tuple(t.shape)} and {tuple(x.shape)}"
+        )
+    if len(t) < 3:
+        raise ValueError(f"straightness needs at least two steps, got {len(t) - 1}: keep='all'")
+    x, t = (z.detach().double().cpu() for z in (x, t))
+    if not ((t.diff() > 0).all() or (t.diff() < 0).all()):
+        raise ValueError("the times of a trajectory must rise, or fall, at every step")
+    z, first = _scaled(x.unsqueeze(-1).flatten(2).numpy())
+    z, second = _scaled(z - z[0])
+    return torch.from_numpy(z), t, first + second

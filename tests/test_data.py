@@ -1,14 +1,91 @@
+import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_moons
 
 from fmlib import data
 from fmlib.metrics import over_floor
+from fmlib.tiny_flux import scenes
+
+SETS = [name for name in data.__all__ if name not in ("Digits", "digits")]
+every_set = pytest.mark.parametrize("name", SETS)
 
 
-@pytest.mark.parametrize("name", ["two_moons", "checkerboard", "eight_gaussians", "swiss_roll"])
+def drawn(name, n=50, **how):
+    return getattr(data, name)(n, generator=torch.Generator().manual_seed(3), **how)
+
+
+def under(dtype, function):
+    """What a function returns under another default dtype and on another default device."""
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            return function()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@every_set
+def test_points_do_not_depend_on_torchs_defaults(name):
+    expected = drawn(name)
+    assert expected.dtype == torch.float32
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        found = under(dtype, lambda: drawn(name))
+        assert found.dtype == torch.float32 and torch.equal(found, expected)
+    # in float64 the same distribution, from longer random numbers
+    found = under(torch.float64, lambda: drawn(name))
+    assert found.dtype == torch.float64 and found.device.type == "cpu"
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(found, drawn(name))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_digits_and_scenes_do_not_depend_on_torchs_defaults():
+    def everything():
+        half = scenes.halves()[1]
+        pictures, words = scenes.Scenes(half).draw(20, torch.Generator().manual_seed(0))
+        read = scenes.Reader(half).read(pictures)
+        return (
+            *data.digits(),
+            pictures,
+            words,
+            scenes.encode(["two nines"]),
+            torch.tensor([sum(map(len, scene)) for scene in read], device="cpu"),
+        )
+
+    expected = everything()
+    for dtype in (torch.float64, torch.bfloat16):
+        for a, b in zip(under(dtype, everything), expected, strict=True):
+            assert a.dtype == b.dtype and torch.equal(a, b)
+
+
+@every_set
+def test_the_numbers_of_a_set_may_come_from_numpy(name):
+    parameters = inspect.signature(getattr(data, name)).parameters.values()
+    sizes = {p.name: p.default for p in parameters if isinstance(p.default, float)}
+    for n in (np.int64(50), np.array(50), torch.tensor(50)):
+        assert torch.equal(drawn(name, n), drawn(name))
+    assert drawn(name, 0).shape == (0, 2) and drawn(name, 1).shape == (1, 2)
+    for wrong in (-1, 2.0, True, "2", None, [2], math.nan):
+        with pytest.raises(ValueError, match="^n must be an integer of at least 0"):
+            drawn(name, wrong)
+    for key in sizes:
+        for kind in (np.float32, np.float64, torch.tensor):
+            found = drawn(name, **{key: kind(0.5)})
+            assert type(found) is torch.Tensor and torch.equal(found, drawn(name, **{key: 0.5}))
+        assert not torch.equal(found, drawn(name))
+        for wrong in (-0.1, math.nan, math.inf, True, "1", None, 1j, torch.ones(2)):
+            with pytest.raises(ValueError, match=f"^{key} must be"):
+                drawn(name, **{key: wrong})
+        assert torch.isfinite(drawn(name, **{key: 0})).all()
+
+
+@every_set
 def test_planar_sets_are_drawn_from_their_generator(name):
     draw = getattr(data, name)
     a, b = (draw(100, generator=torch.Generator().manual_seed(3)) for _ in range(2))

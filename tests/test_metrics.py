@@ -1,10 +1,15 @@
+import inspect
+import itertools
 import math
+import sys
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from conftest import PATHS, randn
+from fmlib import metrics
 from fmlib.metrics import (
     copying,
     frechet_distance,
@@ -16,6 +21,203 @@ from fmlib.metrics import (
     wasserstein,
 )
 from fmlib.solvers import Trajectory, solve
+
+
+def seeded():
+    return torch.Generator().manual_seed(0)
+
+
+def floor_of(x, y, **how):
+    """over_floor of clouds that are not drawn, but halves of y by turns."""
+    half = len(y) // 2
+    draws = itertools.cycle(y.split(half))
+    how = {"n": half, "repeats": 3} | how
+    return over_floor(lambda n: x[:half], lambda n: next(draws), **how)
+
+
+TIMES = torch.tensor([0.2, 0.3, 1.0])
+
+
+def sliced(x, y, **how):
+    return sliced_wasserstein(x, y, generator=seeded(), **how)
+
+
+# Every metric as a function of two clouds of equal size, and by which power of their size it grows.
+CASES = {
+    "wasserstein": (wasserstein, [1]),
+    "sliced_wasserstein": (sliced, [1]),
+    "over_floor": (floor_of, [0]),
+    "frechet_distance": (frechet_distance, [2]),
+    "neighbour_test": (neighbour_test, [0, 0, 0]),
+    "precision_recall": (precision_recall, [0, 0]),
+    "copying": (lambda x, y: copying(x[:-20], y, x[-20:]), [0]),
+    "straightness": (
+        lambda x, y: straightness(Trajectory(TIMES, torch.stack([x, y.flip(0), y]), 0)),
+        [2, 0],
+    ),
+}  # fmt: skip
+METRICS = [name for name in metrics.__all__ if not isinstance(getattr(metrics, name), type)]
+every_metric = pytest.mark.parametrize("name", METRICS)
+# On a grid, so that the sum of a number and 1e8 is not rounded.
+X, Y = ((z * 2**20).round() / 2**20 for z in (randn(40, 2), 1.5 * randn(40, 2, seed=1) + 0.5))
+
+
+def numbers(name, x=X, y=Y, **how):
+    """What a metric returns, a list of float; without how, and with."""
+    found = CASES[name][0](x, y, **how)
+    found = list(found) if isinstance(found, tuple) else [found]
+    assert {type(number) for number in found} == {float}
+    return found
+
+
+@every_metric
+@pytest.mark.parametrize("shift", [1e8, -1e8, [1e8, 0.0], 2.0**30])
+def test_a_metric_does_not_feel_where_the_clouds_are(name, shift):
+    far = torch.tensor(shift, dtype=torch.float64)
+    assert numbers(name, X + far, Y + far) == pytest.approx(numbers(name), rel=1e-9)
+
+
+@every_metric
+@pytest.mark.parametrize("scale", [1e-160, 1e-150, 1e150, 1e160, 1e-307, 1e307])
+def test_a_metric_grows_with_the_clouds_or_says_that_it_cannot(name, scale):
+    before, powers = numbers(name), CASES[name][1]
+    try:
+        wanted = [a * scale**power for a, power in zip(before, powers, strict=True)]
+        fits = all(b >= sys.float_info.min for a, b in zip(before, wanted, strict=True) if a)
+    except OverflowError:
+        fits = False
+    if fits:
+        assert numbers(name, scale * X, scale * Y) == pytest.approx(wanted, rel=1e-9, abs=0)
+    else:
+        assert 2 in CASES[name][1] or scale in (1e-307, 1e307)
+        with pytest.raises(ValueError, match="beyond what a float holds: scale the points"):
+            numbers(name, scale * X, scale * Y)
+
+
+def test_a_distance_may_be_as_large_as_a_float():
+    far = torch.tensor([[1e308]], dtype=torch.float64)
+    assert wasserstein(far, -0.5 * far) == pytest.approx(1.5e308)
+    with pytest.raises(ValueError, match="beyond what a float holds"):
+        wasserstein(far, -far)
+
+
+@every_metric
+def test_a_metric_takes_clouds_in_any_layout_and_ignores_torchs_defaults(name):
+    expected = numbers(name)
+    apart = torch.stack([X, 0 * X], 2)[..., 0]
+    assert not apart.is_contiguous()
+    for x in (apart, X.clone().requires_grad_(), X.T.contiguous().T):
+        assert numbers(name, x) == expected
+    assert numbers(name, X, Y.clone().requires_grad_()) == expected
+    assert numbers(name, X[:, None], Y[:, None]) == expected  # (n, 1, 2)
+    x, y = X.float(), Y.float()
+    assert numbers(name, x, y) == numbers(name, x.double(), y.double())
+    for default in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(default)
+        try:
+            with torch.device("meta"):
+                found = numbers(name)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert found == expected
+
+
+@every_metric
+def test_a_metric_refuses_what_is_no_cloud(name):
+    for wrong in (
+        X.half(),
+        X.bfloat16(),
+        X.long(),
+        X + 0j,
+        X[:0],
+        X[:, :0],
+        X / 0,
+        X[:, :1] / 0 + X,
+    ):
+        # torch.stack turns (X.half(), Y) into one trajectory in float64, which is right
+        mixed = [] if name == "straightness" else [(wrong, Y), (X, wrong)]
+        for x, y in (*mixed, (wrong, wrong)):
+            with pytest.raises(ValueError):
+                numbers(name, x, y)
+
+
+def test_two_points_are_clouds():
+    x, y = randn(1, 3), randn(1, 3, seed=1)
+    assert wasserstein(x, y) == pytest.approx(float((x - y).norm()))
+    # E over directions of <theta, m>^2 is |m|^2 / dim
+    found = sliced_wasserstein(x, y, 50_000, seeded())
+    assert found == pytest.approx(float((x - y).norm()) / 3**0.5, rel=0.02)
+    assert copying(x, x, y) == 1 and copying(y, x, x) == 0 and copying(x, x, x) == 0.5
+    for metric, needs in (
+        (frechet_distance, "two points or more in each cloud, got 1 and 1"),
+        (neighbour_test, "two or more, got 1 and 1"),
+        (precision_recall, "more than k = 3 points, got 1 and 1"),
+    ):
+        with pytest.raises(ValueError, match=needs):
+            metric(x, y)
+
+
+NUMBERS = {
+    "sliced_wasserstein": {"n_projections": 7},
+    "over_floor": {"n": 20, "repeats": 2},
+    "precision_recall": {"k": 2},
+}
+
+
+@every_metric
+def test_the_numbers_of_a_metric_may_come_from_numpy_and_are_whole(name):
+    asked = inspect.signature(getattr(metrics, name)).parameters.values()
+    default = {p.name for p in asked if isinstance(p.default, int)}
+    assert default == set(NUMBERS.get(name, {}))
+    for key, value in NUMBERS.get(name, {}).items():
+        for twin in (np.int64(value), np.array(value), torch.tensor(value)):
+            assert numbers(name, **{key: twin}) == numbers(name, **{key: value})
+        for wrong in (True, float(value), "2", None, 0, -1, math.nan):
+            with pytest.raises(ValueError, match=f"^{key} must be an integer of at least 1, got"):
+                numbers(name, **{key: wrong})
+
+
+WRONG_CLOUDS = [None, X.numpy(), (X,), [[0.0, 1.0]] * 40, X[:39], X.sum(), 1.0]
+
+
+@pytest.mark.parametrize("wrong", WRONG_CLOUDS, ids=lambda wrong: type(wrong).__name__)
+def test_over_floor_says_which_function_returned_no_cloud(wrong):
+    for name, functions in (
+        ("draw_samples", (lambda n: wrong, lambda n: X)),
+        ("draw_data", (lambda n: X, lambda n: wrong)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}\(n\) must return a tensor \(n, \*dims\)"):
+            over_floor(*functions, n=40, repeats=1)
+
+
+def test_over_floor_says_that_the_data_are_not_drawn_afresh():
+    with pytest.raises(ValueError, match="data from data not all 0.*does draw_data draw afresh"):
+        over_floor(lambda n: X, lambda n: Y, n=40, repeats=2)
+
+
+def with_distance(distance):
+    return over_floor(lambda n: X, lambda n: Y, 40, 2, distance=lambda x, y: distance)
+
+
+def test_over_floor_takes_any_distance_that_is_a_number():
+    for right in (np.float32(2.0), torch.tensor(2.0, requires_grad=True), 2):
+        assert type(with_distance(right)) is float and with_distance(right) == 1
+    for wrong in (None, math.nan, "2", torch.ones(2), 1j):
+        with pytest.raises(ValueError, match="^distance must be one finite number"):
+            with_distance(wrong)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match="distances must be at least 0"):
+            with_distance(wrong)
+
+
+def test_over_floor_is_the_ratio_of_the_two_sums():
+    """Each term has fresh data; the samples are compared with the data that the data meet."""
+    clouds = (torch.full((3, 1), float(i)) for i in itertools.count())  # draw k is all k
+    # per round: data k, samples 100, other data k + 1
+    assert (
+        over_floor(lambda n: torch.full((n, 1), 100.0), lambda n: next(clouds), 3, 2)
+        == (100 + 98) / 2
+    )
 
 
 def test_wasserstein_of_a_shifted_cloud_is_the_shift():

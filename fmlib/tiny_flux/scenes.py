@@ -16,6 +16,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from fmlib.data import Digits, digits
+from fmlib.shapes import check_finite, check_points, whole
 
 __all__ = [
     "LAYOUTS", "LENGTH", "WORDS", "Reader", "Scenes", "compose", "encode", "halves", "is_unseen",
@@ -26,6 +27,7 @@ NAMES = "zero one two three four five six seven eight nine".split()
 PLURALS = "zeros ones twos threes fours fives sixes sevens eights nines".split()
 WORDS = ["", "left", "right", "above", "below", *NAMES, *PLURALS]  # "" fills a short sentence up
 LENGTH = 7  # words of the longest sentence, not counting those that say nothing: "a", "an", "of"
+CPU = "cpu"  # where everything here is, whatever the default device
 LAYOUTS = [(1,), (2,), (1, 1), (1, 2), (2, 1), (2, 2)]  # how many digits stand in each row
 
 
@@ -97,7 +99,24 @@ def encode(texts):
         parse(text)
         words = [WORDS.index(word) for word in text.lower().split() if word in WORDS]
         rows.append(words + [0] * (LENGTH - len(words)))
-    return torch.tensor(rows).reshape(-1, LENGTH)
+    return torch.tensor(rows, dtype=torch.long, device=CPU).reshape(-1, LENGTH)
+
+
+def check_layouts(layouts):
+    """Raise ValueError unless layouts is a list of some of LAYOUTS."""
+    if (
+        not isinstance(layouts, (list, tuple))
+        or not layouts
+        or any(x not in LAYOUTS for x in layouts)
+    ):
+        raise ValueError(f"layouts must be some of {LAYOUTS}, got {layouts!r}")
+
+
+def _check_images(name, x, channels, size):
+    check_points(name, x)
+    if x.shape[1:] != (channels, size, size):
+        raise ValueError(f"{name} must be (n, {channels}, {size}, {size}), got {tuple(x.shape)}")
+    check_finite(name, x)
 
 
 def layout_of(scene):
@@ -113,8 +132,13 @@ def places(layout):
 
 
 def compose(images, layout):
-    """Pictures, (n, 1, 16, 16), -1 but for digits, (n, k, 8, 8), at the k places of a layout."""
-    canvas = torch.full((len(images), 1, 16, 16), -1.0)
+    """Pictures, (n, 1, 16, 16), -1 but for digits, (n, k, 8, 8), at the k places of a layout.
+
+    Raises ValueError if the shape of images is another, or layout is none of LAYOUTS.
+    """
+    check_layouts([layout])
+    _check_images("images", images, sum(layout), 8)
+    canvas = images.new_full((len(images), 1, 16, 16), -1.0)
     for i, (y, x) in enumerate(places(layout)):
         canvas[:, 0, y : y + 8, x : x + 8] = images[:, i]
     return canvas
@@ -122,8 +146,8 @@ def compose(images, layout):
 
 def halves(seed=0):
     """The handwritten digits, shuffled and cut into a training and a held-out half: two Digits."""
-    data = digits()
-    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(seed))
+    data, generator = digits(), torch.Generator().manual_seed(whole("seed", seed))
+    order = torch.randperm(len(data.labels), generator=generator, device=CPU)
     return [Digits(data.images[rows], data.labels[rows]) for rows in order.tensor_split(2)]
 
 
@@ -136,25 +160,31 @@ class Scenes:
     """
 
     def __init__(self, data, unseen=False, layouts=LAYOUTS):
+        check_layouts(layouts)
         self.images = data.images[:, 0]
         rows = [(data.labels == k).nonzero()[:, 0] for k in range(10)]
-        self.rows, self.count = pad_sequence(rows, True), torch.tensor([len(r) for r in rows])
+        if missing := [k for k in range(10) if not len(rows[k])]:
+            raise ValueError(f"data must hold an image of every digit, got none of {missing}")
+        self.rows, self.count = pad_sequence(rows, True), _lengths(rows)
         self.tables = []  # of each layout: digits (m, k), encoded texts (m, most, LENGTH), how many
         for layout in layouts:
             scenes = [s for s in _every(layout) if is_unseen(s) == unseen]
             if scenes:
-                numbers = torch.tensor([sum(scene, ()) for scene in scenes])
+                numbers = torch.tensor([sum(scene, ()) for scene in scenes], device=CPU)
                 texts = [encode(prompts(scene)) for scene in scenes]
-                count = torch.tensor([len(t) for t in texts])
-                self.tables.append((layout, numbers, pad_sequence(texts, True), count))
+                self.tables.append((layout, numbers, pad_sequence(texts, True), _lengths(texts)))
+        if not self.tables:
+            raise ValueError(f"no scene of {layouts} has unseen = {unseen}: ask for other layouts")
 
     def draw(self, n, generator=None):
         """Pictures, (n, 1, 16, 16), and sentences as encode gives them, (n, LENGTH)."""
-        kind = torch.randint(len(self.tables), (n,), generator=generator)
-        pictures, words = torch.empty(n, 1, 16, 16), torch.empty(n, LENGTH, dtype=torch.long)
+        n = whole("n", n, 0)
+        kind = torch.randint(len(self.tables), (n,), generator=generator, device=CPU)
+        pictures = self.images.new_empty(n, 1, 16, 16)
+        words = torch.empty(n, LENGTH, dtype=torch.long, device=CPU)
         for i, (layout, numbers, texts, count) in enumerate(self.tables):
             mine = (kind == i).nonzero()[:, 0]
-            scene = torch.randint(len(numbers), mine.shape, generator=generator)
+            scene = torch.randint(len(numbers), mine.shape, generator=generator, device=CPU)
             words[mine] = texts[scene, _below(count[scene], generator)]
             digit = numbers[scene]
             which = self.rows[digit, _below(self.count[digit], generator)]
@@ -169,9 +199,14 @@ def _every(layout):
         yield tuple(tuple(itertools.islice(rest, n)) for n in layout)
 
 
+def _lengths(parts):
+    return torch.tensor([len(part) for part in parts], device=CPU)
+
+
 def _below(count, generator):
     """Random whole numbers, each from 0 to its count - 1."""
-    return (torch.rand(count.shape, generator=generator, dtype=torch.float64) * count).long()
+    share = torch.rand(count.shape, generator=generator, dtype=torch.float64, device=CPU)
+    return (share * count).long()
 
 
 class Reader:
@@ -189,16 +224,30 @@ class Reader:
 
     def digits(self, images):
         """The labels, (n,), of images of one digit, (n, 1, 8, 8)."""
-        return torch.tensor(self.svm.predict(images.clamp(-1, 1).flatten(1).numpy()))
+        _check_images("images", images, 1, 8)
+        if not len(images):
+            return torch.empty(0, dtype=torch.long, device=CPU)
+        x = images.detach().cpu().clamp(-1, 1).flatten(1).numpy()
+        return torch.tensor(self.svm.predict(x), device=CPU)
 
     def read(self, pictures):
         """A list of scenes, one for each of the pictures, (n, 1, 16, 16)."""
+        _check_images("pictures", pictures, 1, 16)
+        pictures = pictures.detach().cpu()
         ink = (pictures.clamp(-1, 1) + 1) / 2
         few = (ink * self.free).sum((2, 3)) < 3  # (n, 6); true for the last one, which has no rest
         return self.read_as(pictures, [LAYOUTS[i] for i in few.int().argmax(1)])
 
     def read_as(self, pictures, layouts):
         """A list of scenes: what stands at the places of the layouts, one for each picture."""
+        _check_images("pictures", pictures, 1, 16)
+        if len(layouts) != len(pictures):
+            raise ValueError(
+                f"got {len(layouts)} layouts for {len(pictures)} pictures: one for each"
+            )
+        if not len(pictures):
+            return []
+        check_layouts(layouts)
         cut = [
             picture[:, y : y + 8, x : x + 8]
             for picture, layout in zip(pictures, layouts, strict=True)
@@ -210,4 +259,5 @@ class Reader:
 
 def _outside(layout):
     """1 where a layout has no digit."""
-    return (compose(torch.ones(1, sum(layout), 8, 8), layout)[0, 0] < 0).float()
+    ink = torch.ones(1, sum(layout), 8, 8, dtype=torch.float32, device=CPU)
+    return (compose(ink, layout)[0, 0] < 0).float()

@@ -233,7 +233,7 @@ def check_turned_velocity(turned_velocity):
         for t in (0.25, 0.6, 0.9):
             off = _residual(density, velocity, x, torch.tensor(t, dtype=x.dtype))
             expect(off < 1e-5, "turned-path", a=a, t=t, off=off)
-        end = solve(velocity, x, 12, method="rk4", keep="end").end
+        end = solve(velocity, x, method="dopri5", keep="end").end
         i = int((end + a * x).norm(dim=1).argmax())  # the one that misses by most
         found = {"a": a, "x": x[i], "end": end[i], "exact": -a * x[i]}
         expect(gap(end, a * x) > 3e-2, "turned-none", **found)

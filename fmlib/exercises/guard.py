@@ -1,4 +1,4 @@
-"""What surrounds an answer while it runs: a fresh state, no limit but on endless loops, sealed checks."""
+"""What surrounds an answer while it runs: a fresh state, an end to endless loops, sealed checks."""
 
 import io
 import logging

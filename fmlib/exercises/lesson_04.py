@@ -99,7 +99,13 @@ def check_noise_ratio(noise_ratio):
     between, within = float(values.mean(1).var()), float(values.var(1).mean())
     for count in (2, 4):
         exact = _enumerated_ratio(values, count)
-        agree(run(noise_ratio, between, within, count, like=float), exact, 1e-5, "ratio-exact", n=count)
+        agree(
+            run(noise_ratio, between, within, count, like=float),
+            exact,
+            1e-5,
+            "ratio-exact",
+            n=count,
+        )
 
 
 @check

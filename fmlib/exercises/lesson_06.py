@@ -299,7 +299,7 @@ def _expect_two_steps(end_spread):
 def check_end_spread(end_spread):
     """end_spread(spoil, strength, b, n_steps) -> a number."""
 
-    def spread(spoil, c, b=1.0, n=400):
+    def spread(spoil, c, b=1.0, n=100):
         return run(end_spread, spoil, c, b, n, like=float)
 
     for c, name in ((0.0, "spread-still"), (1.0, "spread-noise")):

@@ -80,7 +80,9 @@ def answers(number, right, wrong):
         checks = checked(path)
         assert all(len(right.get(name, ())) >= 2 for name in checks), "two other right answers each"
         assert all(len(wrong.get(name, ())) >= 3 for name in checks), "three wrong answers each"
-        hints = {name for name, entry in messages("en")[f"lesson_{number}"].items() if "hint" in entry}
+        hints = {
+            name for name, entry in messages("en")[f"lesson_{number}"].items() if "hint" in entry
+        }
         unused = hints - {hint for _, _, hint in failing}
         assert unused == set(), "hints that no wrong answer gets"
 

@@ -28,7 +28,7 @@ c = get_config()
 c.CourseDirectory.course_id = "flow_matching"
 c.ClearSolutions.code_stub = {{"python": {CODE_STUB!r}}}
 c.ClearSolutions.text_stub = {TEXT_STUB!r}
-c.Execute.timeout = 120
+c.Execute.timeout = 3600  # a check ends by itself, by processor time
 """
 
 
@@ -36,6 +36,23 @@ def is_check(cell):
     """Whether a cell is one that nbgrader scores by its outcome."""
     marks = cell.metadata.get("nbgrader", {})
     return cell.cell_type == "code" and marks.get("grade", False)
+
+
+def checked(path):
+    """The calls in a notebook's check cells: the check's name -> the names of the answers."""
+    cells = nbformat.read(path, as_version=4).cells
+    last = [cell.source.splitlines()[-1] for cell in cells if is_check(cell)]
+    calls = [re.fullmatch(r"(check_\w+)\((.+)\)", line) for line in last]
+    return {call[1]: call[2].split(", ") for call in calls}
+
+
+def solved(path):
+    """What the code cells of a solutions notebook define, its checks left out."""
+    names = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and not is_check(cell):
+            exec(compile(cell.source, f"<{path.stem}>", "exec"), names)
+    return names
 
 
 def with_bugs(notebook):

@@ -20,18 +20,16 @@ def _t(value):
 
 
 def _mixture():
-    return GaussianMixture(
-        _t([[-1.0, 0.5], [1.0, 0.3], [0.2, -1.2]]), stds=torch.tensor([0.3, 0.5, 0.2]).double()
-    )
+    means = _t([[-1.0, 0.5], [1.0, 0.3], [0.2, -1.2]])
+    return GaussianMixture(means, stds=torch.tensor([0.3, 0.5, 0.2]).double())
 
 
 @check
 def check_velocity_from_v(velocity_from_v):
     """velocity_from_v(x, v, t, path) -> like x, on paths with alpha^2 + sigma^2 = 1."""
     x = points(20, 2)
-    for i, (path, time) in enumerate(
-        ((Cosine(), 0.3), (VP(), 0.3), (VP(), 0.8), (LinearVP(), 0.6))
-    ):
+    cases = [(Cosine(), 0.3), (VP(), 0.3), (VP(), 0.8), (LinearVP(), 0.6)]
+    for i, (path, time) in enumerate(cases):
         t, field = _t(time), _mixture().along(path)
         x_1, x_0 = field.posterior_mean(x, t), -path.sigma(t) * field.score(x, t)
         v, u = path.alpha(t) * x_0 - path.sigma(t) * x_1, field.velocity(x, t)
@@ -57,10 +55,10 @@ def check_score_factor(score_factor):
     near = _t([0.999])
     late = float(run(score_factor, near, CondOT(), like=near))
     expect(abs(late) < 0.01, "factor-end", got=late)
-    target, x = _mixture(), points(len(t), 2)
+    x = points(len(t), 2)
     for path in (Cosine(), VP(), CondOT()):  # on the last, two mistakes look alike
         c = run(score_factor, t, path, like=t)[:, None]
-        x_grad, field = x.clone().requires_grad_(), target.along(path)
+        x_grad, field = x.clone().requires_grad_(), _mixture().along(path)
         (score,) = torch.autograd.grad(field.log_prob(x_grad, t).sum(), x_grad)
         rest = (path.d_alpha(t) / path.alpha(t))[:, None] * x
         u, got = field.velocity(x, t), rest + c * score
@@ -69,9 +67,9 @@ def check_score_factor(score_factor):
         right = gap(got, u) < 1e-6
         expect(right, "factor-formula", says="factor-sign", got=got[3, 0], **found)
     lesson.in_float32(score_factor, t[4], CondOT(), like=t[4])
-    first, last = (run(score_factor, _t(at), VP(), like=float) for at in (0.0, 0.999))
-    early = run(score_factor, _t(0.001), CondOT(), like=float)
-    return {"early": early, "late": late, "first": first, "last": last}
+    told = {"early": (0.001, CondOT()), "first": (0.0, VP()), "last": (0.999, VP())}
+    told = {name: run(score_factor, _t(t), path, like=float) for name, (t, path) in told.items()}
+    return told | {"late": late}
 
 
 def _rows(x):
@@ -166,11 +164,10 @@ def _on_the_moons(mean_square, total=1024):
 @check
 def check_mean_square(mean_square):
     """mean_square(pair, draw_noise, draw_data, n, repeats) -> a number."""
-    n, repeats = 5, 4
-    x_0, x_1 = points(n * repeats, 3), points(n * repeats, 3, seed=1)
-    batches = list(zip(x_0.split(n), x_1.split(n), strict=True))
+    x_0, x_1 = points(20, 3), points(20, 3, seed=1)
+    batches = list(zip(x_0.split(5), x_1.split(5), strict=True))
     best = [_square(*_shortest(*batch)) for batch in batches]
-    got = run(mean_square, _shortest, _pool(x_0), _pool(x_1), n, repeats, like=float)
+    got = run(mean_square, _shortest, _pool(x_0), _pool(x_1), 5, 4, like=float)
     found = {"says": "length-unpaired", "exact": np.mean(best), "got": got}
 
     def unlike(name, *others):
@@ -215,8 +212,7 @@ def check_still_path(still_path):
     agree(alpha + sigma, 1, 1e-9, "still-known", at=t)
     _expect_derivatives(four, t)
     slopes = (four(t[:1] + h)[0] / h, four(t[-1:] - h)[1] / h)
-    ends = (*slopes, d_alpha[0], d_alpha[-1], d_sigma[0], d_sigma[-1])
-    speed = max(float(s.abs()) for s in ends)
+    speed = max(gap(s, 0) for s in (*slopes, d_alpha[[0, -1]], d_sigma[[0, -1]]))
     expect(speed < 1e-3, "still-rest", speed=speed)
     back = float(alpha.diff().min())
     expect(back > -1e-9, "still-forward", back=-back)

@@ -122,7 +122,7 @@ def test_only_the_stub_is_not_attempted():
         return torch.nn.Module()(x)
 
     def from_c(x):
-        return torch.empty(1, device="meta").item() * x
+        return torch.empty(3, 2, device="meta").to("cpu") + x
 
     def helper(x):
         raise NotImplementedError

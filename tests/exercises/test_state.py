@@ -45,8 +45,6 @@ def loud(answer):
         np.random.seed(5)
         random.seed(5)
         np.seterr(all="ignore")
-        warnings.simplefilter("error")
-        logging.disable(logging.NOTSET)
         torch.set_grad_enabled(False)
         with torch.enable_grad():
             return answer(*arguments)
@@ -54,9 +52,9 @@ def loud(answer):
     return louder
 
 
-def told(path, capsys, change=lambda answer: answer):
-    """What all checks of a lesson print for its solutions; they must leave the state alone."""
-    module, names = checks_of(path.name[:2]), solved(path)
+def told(path, names, capsys, change=lambda answer: answer):
+    """What a lesson's checks print for its solutions, in names; the state must stay as it is."""
+    module = checks_of(path.name[:2])
     capsys.readouterr()
     for name, wanted in checked(path).items():
         before = state()
@@ -77,39 +75,25 @@ def restored():
     torch.set_default_device(None)
 
 
-each = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem[:2])
-
-
-@each
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem[:2])
 def test_every_solution_passes_in_every_state_and_leaves_it_alone(path, capsys, restored):
-    plain = told(path, capsys)
+    names = solved(path)
+    plain = told(path, names, capsys)
     assert len(plain) == len(checked(path)) and all(line.startswith("✓ ") for line in plain)
-    handler = logging.StreamHandler(sys.stderr)  # holds the stream, whatever sys.stderr becomes
-    logging.root.addHandler(handler)
-    try:
-        assert told(path, capsys, loud) == plain
-    finally:
-        logging.root.removeHandler(handler)
+    torch.set_default_device("meta")
+    np.seterr(all="raise")
+    with torch.inference_mode():
+        assert told(path, names, capsys) == plain
+    torch.set_default_device(None)
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(3)
     np.random.seed(3)
-    np.seterr(all="raise")
+    handler = logging.StreamHandler(sys.stderr)  # holds the stream, whatever sys.stderr becomes
+    logging.root.addHandler(handler)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert told(path, capsys) == plain
-
-
-@each
-def test_every_solution_passes_in_inference_mode_and_on_another_device(path, capsys, restored):
-    plain, names = told(path, capsys), solved(path)
-    module = checks_of(path.name[:2])
-    with torch.inference_mode():
-        assert told(path, capsys) == plain
-    torch.set_default_device("meta")
-    for name, wanted in checked(path).items():
-        getattr(module, name)(*[names[answer] for answer in wanted])
-        assert torch.get_default_device().type == "meta"
-    assert capsys.readouterr().out.splitlines() == plain
+        assert told(path, solved(path), capsys, loud) == plain
+    logging.root.removeHandler(handler)
 
 
 def test_an_answer_that_sets_the_dtype_and_the_device_sets_them_for_itself_only(restored):

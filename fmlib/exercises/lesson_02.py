@@ -203,7 +203,7 @@ def check_widening_velocity(widening_velocity):
             got, exact = moves(x, time, a), truth(x, time, a)
             agree(got, exact, 1e-9, hint, t=time, x=x[0, 0], a=a)
     alone = torch.cat(one_by_one(lambda x, t: truth(x, t[0]), x, t))
-    agree(moves(x, t), alone, 1e-9, "rows-pair")
+    agree(moves(x, t), alone, 1e-9, "rows-pair", at=t)
     moves(x.float(), t.float())
 
 

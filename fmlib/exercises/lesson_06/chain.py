@@ -129,7 +129,8 @@ def check_fresh_noise(fresh_noise):
             backward = math.sqrt((1 - a_k) * max(0.0, 1 - a_j - got**2))
             at |= {"share": share} if name == "rho-share" else {}
             agree(backward, share * forward, 1e-7 if share < 1 else 1e-9, name, rho=got, **at)
-    return {"off": _ddim_and_ancestral(rho)}
+    off = _ddim_and_ancestral(rho)
+    expect(off < 1e-6, "rho-pair", says="rho-walk", off=off)
 
 
 def _ddim_and_ancestral(rho, n=50):

@@ -38,6 +38,23 @@ def is_check(cell):
     return cell.cell_type == "code" and marks.get("grade", False)
 
 
+def checked(path):
+    """The calls in a notebook's check cells: the check's name -> the names of the answers."""
+    cells = nbformat.read(path, as_version=4).cells
+    last = [cell.source.splitlines()[-1] for cell in cells if is_check(cell)]
+    calls = [re.fullmatch(r"(check_\w+)\((.+)\)", line) for line in last]
+    return {call[1]: call[2].split(", ") for call in calls}
+
+
+def solved(path):
+    """What the code cells of a solutions notebook define, its checks left out."""
+    names = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and not is_check(cell):
+            exec(compile(cell.source, f"<{path.stem}>", "exec"), names)
+    return names
+
+
 def with_bugs(notebook):
     """A copy without the cells that mend a bug."""
     notebook = copy.deepcopy(notebook)

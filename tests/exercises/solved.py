@@ -1,7 +1,6 @@
 """What the tests of all exercises share: solutions, checks, and the verdict on an answer."""
 
 import importlib
-import re
 import sys
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import exercises  # noqa: E402
+from exercises import checked, solved  # noqa: E402, F401
 
 from fmlib.exercises import CheckFailed  # noqa: E402
+from fmlib.exercises.catalogue import messages  # noqa: E402
 
 SOLUTIONS = exercises.solutions()
 
@@ -24,22 +25,6 @@ def read(path):
 def checks_of(number):
     """The module with the checks of a lesson, such as "02"."""
     return importlib.import_module(f"fmlib.exercises.lesson_{number}")
-
-
-def checked(path):
-    """The calls in a notebook's check cells: the check's name -> the names of the answers."""
-    last = [c.source.splitlines()[-1] for c in read(path).cells if exercises.is_check(c)]
-    calls = [re.fullmatch(r"(check_\w+)\((.+)\)", line) for line in last]
-    return {call[1]: call[2].split(", ") for call in calls}
-
-
-def solved(path):
-    """What the code cells of a solutions notebook define, its checks left out."""
-    names = {}
-    for cell in read(path).cells:
-        if cell.cell_type == "code" and not exercises.is_check(cell):
-            exec(compile(cell.source, f"<{path.stem}>", "exec"), names)
-    return names
 
 
 def verdict(check, *answers):
@@ -79,7 +64,10 @@ def answers(number, right, wrong):
         checks = checked(path)
         assert all(len(right.get(name, ())) >= 2 for name in checks), "two other right answers each"
         assert all(len(wrong.get(name, ())) >= 3 for name in checks), "three wrong answers each"
-        unused = set(module.HINTS) - {hint for _, _, hint in failing}
+        hints = {
+            name for name, entry in messages("en")[f"lesson_{number}"].items() if "hint" in entry
+        }
+        unused = hints - {hint for _, _, hint in failing}
         assert unused == set(), "hints that no wrong answer gets"
 
     return test_right, test_wrong, test_there_are_enough_of_both

@@ -1,7 +1,7 @@
 """What every check does with an answer that is no answer."""
 
+import signal
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -9,23 +9,30 @@ import pytest
 import torch
 from solved import verdict
 
-import fmlib.exercises as harness
-from fmlib.exercises import COMMON, CheckFailed, Hints, NotAttempted, check, points, run
+from fmlib.exercises import CheckFailed, NotAttempted, guard, points, run
+from fmlib.exercises.catalogue import messages
+from fmlib.exercises.lesson_02 import lesson  # its sentences serve as well as any
+from fmlib.solvers import solve
+
+COMMON = messages("en")["common"]
 
 
-@check
-def check_double(double):
+@lesson.check
+def check_prediction(double):
     """double(x) -> like x."""
     x = points(3, 2)
-    y = run(double, x, like=x)
-    Hints(twice="How often is x added?").expect((y == 2 * x).all(), "twice", "it is not 2 x")
-    return "double: twice its input"
+    lesson.agree(run(double, x, like=x), 2 * x, 1e-9, "midpoint-place")
+    return {"got": 2}
 
 
-@check
-def check_mean(mean):
+@lesson.check
+def check_order(mean):
     run(mean, np.ones(3), like=float)
-    return "mean: a number"
+
+
+@lesson.check
+def check_midpoint_step(both):
+    run(both, points(2), [1, 2, 3], like=(points(2), points(2)))
 
 
 def stub(x):
@@ -39,7 +46,7 @@ def nothing(x):
 def forever(x):
     while True:
         try:
-            time.sleep(0.01)
+            sum(range(100))
         except Exception:
             pass
 
@@ -61,31 +68,34 @@ BAD = [
     (lambda x: 2 * x / (x - x), "not-finite"),
     (in_place, "mutates-input"),
     (forever, "too-slow"),
-    (lambda x: 3 * x, "twice"),
+    (lambda x: x.t_().clone().t(), "mutates-input"),  # its shape
+    (lambda x: 3 * x, "midpoint-place"),
 ]
 
 
 @pytest.mark.parametrize("answer, hint", BAD, ids=[hint for _, hint in BAD])
 def test_an_answer_that_is_none_gets_the_hint_for_it(answer, hint, monkeypatch, capsys):
-    monkeypatch.setattr(harness, "LIMIT", 0.2)
-    assert verdict(check_double, answer) == hint
+    if answer is forever:
+        monkeypatch.setitem(vars(guard), "LIMIT", 0.2)
+    assert verdict(check_prediction, answer) == hint
     assert capsys.readouterr().out == ""
 
 
 def test_every_common_hint_is_given_to_some_answer():
-    assert set(COMMON) <= {hint for _, hint in BAD}
+    hints = {name for name, entry in COMMON.items() if "hint" in entry}
+    assert hints <= {hint for _, hint in BAD}
 
 
 @pytest.mark.parametrize("bad", [True, "1", [1.0], np.ones(1)])
 def test_a_number_is_asked_for(bad):
-    assert verdict(check_mean, lambda x: bad) == "wrong-type"
-    assert verdict(check_mean, lambda x: float("nan")) == "not-finite"
-    assert verdict(check_mean, np.mean) == verdict(check_mean, lambda x: torch.ones(())) == ""
+    assert verdict(check_order, lambda x: bad) == "wrong-type"
+    assert verdict(check_order, lambda x: float("nan")) == "not-finite"
+    assert verdict(check_order, np.mean) == verdict(check_order, lambda x: torch.ones(())) == ""
 
 
 def test_a_right_answer_prints_one_line_and_returns_nothing(capsys):
-    assert check_double(lambda x: 2 * x) is None
-    assert capsys.readouterr().out == "✓ double: twice its input\n"
+    assert check_prediction(lambda x: 2 * x) is None
+    assert capsys.readouterr().out == "✓ prediction: 2. Now measure\n"
 
 
 def test_the_notebook_shows_few_lines_and_the_learners_own():
@@ -93,33 +103,100 @@ def test_the_notebook_shows_few_lines_and_the_learners_own():
         return x + torch.ones(5)
 
     with pytest.raises(CheckFailed) as raised:
-        check_double(double)
+        check_prediction(double)
     lines = raised.value._render_traceback_()
     assert "double raised RuntimeError: The size of tensor" in lines[0]
     assert lines[1:] == [
         "  at the line: return x + torch.ones(5)",
-        f"  Look at this: {COMMON['raises']}",
+        f"  Look at this: {COMMON['raises']['hint']}",
     ]
     with pytest.raises(NotAttempted) as raised:
-        check_double(stub)
+        check_prediction(stub)
     assert raised.value._render_traceback_() == ["○ stub: not attempted yet"]
+
+
+def test_only_the_stub_is_not_attempted():
+    """torch raises NotImplementedError as well, from the learner's own line or from its own."""
+
+    def from_torch(x):
+        return torch.nn.Module()(x)
+
+    def from_c(x):
+        return torch.empty(3, 2, device="meta").to("cpu") + x
+
+    def helper(x):
+        raise NotImplementedError
+
+    def by_helper(x):
+        return helper(x)
+
+    def as_yet(x):
+        raise NotImplementedError("for odd x")
+
+    for answer in (from_torch, from_c, as_yet):
+        with pytest.raises(CheckFailed, match="raised NotImplementedError") as raised:
+            check_prediction(answer)
+        assert raised.value.name == "raises"
+    with pytest.raises(NotAttempted, match="helper: not attempted yet"):
+        check_prediction(by_helper)
+
+
+def test_what_an_answer_does_to_its_own_copies_has_no_effect():
+    """Lists may be used up; gradients may be asked for, and are taken whatever the cell does."""
+
+    def both(x, steps):
+        while steps:
+            steps.pop()
+        x.requires_grad_()
+        (slope,) = torch.autograd.grad(x.square().sum(), x)
+        return x, slope
+
+    steps, x = [1, 2], points(2)
+    with torch.no_grad():
+        assert verdict(check_midpoint_step, both) == ""
+    assert torch.equal(run(both, x, steps)[0], x) and steps == [1, 2] and not x.requires_grad
+
+
+def test_several_tensors_are_asked_for():
+    for bad in (None, points(2), (points(2),), (points(2), 1.0)):
+        hint = "returns-none" if bad is None else "wrong-type"
+        assert verdict(check_midpoint_step, lambda x, steps, bad=bad: bad) == hint
+    assert verdict(check_midpoint_step, lambda x, steps: (x, x[:1])) == "wrong-shape"
 
 
 def test_a_warning_is_silent():
     """nbgrader takes what stands on stderr for a failure."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_double(lambda x: warnings.warn("no", stacklevel=1) or 2 * x)
+        check_prediction(lambda x: warnings.warn("no", stacklevel=1) or 2 * x)
 
 
 def test_outside_the_main_thread_there_is_no_limit(capsys):
-    thread = threading.Thread(target=check_double, args=[lambda x: 2 * x])
+    thread = threading.Thread(target=check_prediction, args=[lambda x: 2 * x])
     thread.start()
     thread.join()
     assert capsys.readouterr().out.startswith("✓")
 
 
-def test_the_alarm_is_off_afterwards(monkeypatch):
-    monkeypatch.setattr(harness, "LIMIT", 0.1)
-    check_double(lambda x: 2 * x)
-    time.sleep(0.2)
+def test_the_limit_is_off_afterwards():
+    check_prediction(lambda x: 2 * x)
+    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
+    assert signal.getsignal(signal.SIGPROF) == signal.SIG_DFL
+
+
+def test_a_right_but_slow_answer_is_left_alone():
+    """Minutes of processor time, whatever the clock on the wall says: see test_no_check_asks_..."""
+    assert guard.LIMIT >= 120
+
+    def waits(x):
+        threading.Event().wait(0.3)  # on the wall only
+        return 2 * x
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vars(guard), "LIMIT", 0.25)
+        assert verdict(check_prediction, waits) == ""
+
+
+def test_a_solver_in_an_answer_works_in_a_cell_without_gradients():
+    with torch.no_grad():
+        check_prediction(lambda x: solve(lambda x, t: x / (1 + t), x, 1).end)

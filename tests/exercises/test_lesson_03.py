@@ -162,7 +162,7 @@ def turning(speed):
 
 def turned_by_matrix(x, t, a):
     matrix = torch.tensor([[0.0, -math.pi], [math.pi, 0.0]], dtype=x.dtype)
-    plain = GaussianMixture(torch.zeros(1, 2, dtype=x.dtype), stds=a).velocity(PATH, x, t)
+    plain = GaussianMixture(torch.zeros(1, 2, dtype=x.dtype), stds=a).along(PATH).velocity(x, t)
     return plain + x @ matrix
 
 

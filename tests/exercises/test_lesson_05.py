@@ -320,8 +320,8 @@ WRONG = {
         (lambda x_0, x_1, g: (x_0[plan(x_0, x_1).argmax(1)], x_1), "pair-cost"),  # other way round
         (lambda x_0, x_1, g: (x_0, x_1[assigned(x_0, x_1, 1)[1]]), "pair-cost"),  # no square
         (lambda x_0, x_1, g: independent(x_0, x_1), "pair-cost"),
-        (lambda x_0, x_1, g: x_1[assigned(x_0, x_1)[1]], "pair-two"),
-        (lambda x_0, x_1, g: (x_0, plan(x_0, x_1).argmax(1)), "pair-two"),  # the indices
+        (lambda x_0, x_1, g: x_1[assigned(x_0, x_1)[1]], "wrong-type"),
+        (lambda x_0, x_1, g: (x_0, plan(x_0, x_1).argmax(1)), "wrong-shape"),  # the indices
     ],
     "check_missed_share": [
         (lambda n: n * (1 - 1 / n) ** n, "missed-share"),  # how many
@@ -367,7 +367,7 @@ WRONG = {
         (on_line(half_wave, lambda t: torch.sin(math.pi * t)), "still-derivative"),  # inner one
         (on_line(half_wave, lambda t: -half_wave_rate(t)), "still-derivative"),  # by s = 1 - t
         (on_line(wobble, wobble_rate), "still-forward"),
-        (lambda t: (half_wave(t), 1 - half_wave(t)), "still-four"),
+        (lambda t: (half_wave(t), 1 - half_wave(t)), "wrong-type"),
         (
             lambda t: (t**2 * (3 - 2 * t), 1 - t, 6 * t * (1 - t), -torch.ones_like(t)),
             "still-known",

@@ -76,10 +76,10 @@ def walk_with_one_z(epsilon, y, steps, generator):
 
 
 def walk_that_wraps(epsilon, y, steps, generator):
-    """alpha_bar[k - 10], which is alpha_bar[-1], the noisiest of all, at k = 9."""
+    """alpha_bar[k - 25], which is alpha_bar[-1], the noisiest of all, at k = 24."""
     for k in steps:
         z = torch.randn(y.shape, generator=generator, dtype=y.dtype)
-        a_j = SIGNAL[k - 10]
+        a_j = SIGNAL[k - 25]
         beta = (1 - SIGNAL[k] / a_j).clamp(min=0)
         y = y - beta / (1 - SIGNAL[k]).sqrt() * epsilon(y, CHAIN.time[k])
         y = y / (1 - beta).sqrt() + ((1 - a_j) / (1 - SIGNAL[k]) * beta).sqrt() * z

@@ -69,7 +69,8 @@ def main():
                 for way, how in SAMPLED.items():
                     judge(way, model, {}, **how)
         about = {"recipe": asdict(Recipe()), "stop": options.stop, "texts": options.texts}
-        TABLE.write_text(json.dumps(about | {"rows": table}, indent=1) + "\n")  # whole seeds only
+        text = json.dumps(about | {"rows": table}, indent=1)
+        TABLE.write_text(text + "\n", encoding="utf-8")  # whole seeds only
     print(f"\n{'variant':34s} {'scenes right':>24s}  90 % at step")
     for name, entry in table.items():
         right = [run["scenes"] for run in entry["runs"]]

@@ -27,7 +27,11 @@ def cells(path, kind=("markdown", "code")):
 
 def docstrings(path):
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    nodes = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds)
+    ]
     return [text for text in map(ast.get_docstring, nodes) if text]
 
 
@@ -90,7 +94,9 @@ def test_a_citation_without_an_entry_is_noticed():
 
 # The glossary.
 
-GLOSSARY = (BOOK / "glossary.md").read_text().split("```{glossary}\n")[1].split("```")[0]
+GLOSSARY = (
+    (BOOK / "glossary.md").read_text(encoding="utf-8").split("```{glossary}\n")[1].split("```")[0]
+)
 TERMS = [block.split("\n") for block in GLOSSARY.strip().split("\n\n")]
 LINK = re.compile(r"\[[Ll]esson (\d\d)(?:, section (\d+))?\]\(\.\./notebooks/(\S+?)(?:#(\S+))?\)")
 
@@ -128,7 +134,10 @@ def test_the_glossary_is_in_order_and_has_the_korean_terms_of_lesson_00():
 def test_every_module_is_in_the_reference():
     dotted = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODULES]
     assert set(reference.modules()) == {name.removesuffix(".__init__") for name in dotted}
-    pages = [(BOOK / name).read_text() for name in ("reference.md", "reference-exercises.md")]
+    pages = [
+        (BOOK / name).read_text(encoding="utf-8")
+        for name in ("reference.md", "reference-exercises.md")
+    ]
     for page in pages:
         source = [page]
         reference.fill(None, "", source)
@@ -155,9 +164,9 @@ def test_a_docstring_comes_out_as_it_stands(path):
 
 
 def test_the_lock_of_npm_names_no_host_and_pins_what_is_asked_for():
-    text = (BOOK / "package-lock.json").read_text()
+    text = (BOOK / "package-lock.json").read_text(encoding="utf-8")
     assert not re.search(r"https?:|resolved", text)
-    asked = json.loads((BOOK / "package.json").read_text())
+    asked = json.loads((BOOK / "package.json").read_text(encoding="utf-8"))
     for name, version in (asked["dependencies"] | asked["devDependencies"]).items():
         assert json.loads(text)["packages"][f"node_modules/{name}"]["version"] == version
 
@@ -165,11 +174,18 @@ def test_the_lock_of_npm_names_no_host_and_pins_what_is_asked_for():
 def test_the_books_own_files_load_nothing_from_elsewhere():
     files = [*BOOK.glob("*.py"), *BOOK.glob("*.js"), *BOOK.glob("static/*"), *BOOK.glob("top/*")]
     assert len(files) >= 5
-    assert [file.name for file in files if re.search(r"https?:|//[a-z]", file.read_text())] == []
+    assert [
+        file.name
+        for file in files
+        if re.search(r"https?:|//[a-z]", file.read_text(encoding="utf-8"))
+    ] == []
 
 
 def test_the_start_page_finds_its_part_of_the_readme():
-    page, readme = (BOOK / "index.md").read_text(), (ROOT / "README.md").read_text()
+    page, readme = (
+        (BOOK / "index.md").read_text(encoding="utf-8"),
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+    )
     start, end = re.findall(r':(?:start-after|end-before): "(.+)"', page)
     part = readme.partition(f"{start}\n")[2].partition(end)[0]
     lessons = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]

@@ -41,7 +41,7 @@ def reader():
 
 @pytest.fixture(scope="module")
 def stored():
-    return json.loads((FOLDER / "tiny_flux.json").read_text())
+    return json.loads((FOLDER / "tiny_flux.json").read_text(encoding="utf-8"))
 
 
 # The grammar
@@ -228,7 +228,7 @@ def test_training_today_starts_as_that_of_the_stored_weights_did(stored):
 
 def test_make_weights_stores_a_model_and_all_about_it(tmp_path, capsys):
     main(["--folder", str(tmp_path), "--steps", "70", "--texts", "12"])
-    about = json.loads((tmp_path / "tiny_flux.json").read_text())
+    about = json.loads((tmp_path / "tiny_flux.json").read_text(encoding="utf-8"))
     (point,) = about["curve"]
     assert point.keys() == {"step", "unseen", "no_guidance", "seen", "loss"} and point["step"] == 70
     assert point["loss"] < about["first_losses"][0] and len(about["first_losses"]) == 64

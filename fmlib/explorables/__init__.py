@@ -54,7 +54,9 @@ def _plain(value):
 
 def _code(name):
     """The lines of a JavaScript file, without indentation and the comments that have their line."""
-    lines = [line.strip() for line in (_FOLDER / f"{name}.js").read_text().splitlines()]
+    lines = [
+        line.strip() for line in (_FOLDER / f"{name}.js").read_text(encoding="utf-8").splitlines()
+    ]
     return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 

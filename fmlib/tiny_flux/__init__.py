@@ -154,7 +154,7 @@ def load(folder=FOLDER):
             raise FileNotFoundError(f"weights/{file.name} is missing: {again}")
     from safetensors.torch import load as tensors
 
-    data, about = weights.read_bytes(), json.loads(about.read_text())
+    data, about = weights.read_bytes(), json.loads(about.read_text(encoding="utf-8"))
     if hashlib.sha256(data).hexdigest() != about["sha256"]:
         raise ValueError(f"weights/{weights.name} is damaged, its SHA-256 is wrong: {again}")
     model = Recipe(**about["recipe"]).model()

@@ -154,7 +154,7 @@ def test_a_command_that_fails_says_why(course):
 
 def test_nbgrader_is_pinned_with_all_it_needs_and_nothing_that_the_lock_pins():
     def pinned(file):
-        lines = (ROOT / file).read_text().splitlines()
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
         return {Requirement(s).name: s for s in lines if s and not s.startswith("#")}
 
     extra = pinned("requirements-classroom.lock")

@@ -142,7 +142,7 @@ def test_its_checks_say_not_attempted_yet_and_nothing_else_shows_an_output(path)
 
 @each
 def test_it_holds_no_solution(path):
-    text = learners(path).read_text()
+    text = learners(path).read_text(encoding="utf-8")
     assert "SOLUTION" not in text and "mended" not in text
     notebook = read(learners(path))
     shown = {line.strip() for cell in notebook.cells for line in cell.source.splitlines()}

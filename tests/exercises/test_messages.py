@@ -25,7 +25,9 @@ def strings(section):
     else:
         files = [*folder.glob(f"{section}.py"), *folder.glob(f"{section}/*.py")]
     assert files, section
-    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    nodes = [
+        node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    ]
     found = {node.value for node in nodes if isinstance(node, ast.Constant)}
     return found | {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
 

@@ -36,7 +36,7 @@ class Found(HTMLParser):
     def __init__(self, file):
         super().__init__()
         self.ids, self.links = set(), []
-        self.feed(file.read_text())
+        self.feed(file.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
@@ -74,7 +74,7 @@ def test_page_is_whole_accessible_and_fits(file, scheme, tab):
     page = one.open(file)
     assert [url for url in one.asked if not url.startswith("file:")] == []
     assert page.evaluate(WRONG_MATH) == page.evaluate(BROKEN_IMAGES) == []
-    page.evaluate(AXE.read_text())
+    page.evaluate(AXE.read_text(encoding="utf-8"))
     faults = page.evaluate(FAULTS)
     assert faults == [], "\n".join(faults[:8])
     for width in (1280, 390, 360):

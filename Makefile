@@ -69,7 +69,7 @@ book-serve: book ## show the book on 127.0.0.1 (PORT=8000)
 	@$(PY) -m http.server --bind 127.0.0.1 --directory build/book $(PORT)
 
 bench: peers ## measure speed, as ratios, and quality at few steps and of images (half an hour)
-	@for name in training peers few_steps images; do $(PY) benchmarks/$$name.py || exit 1; done
+	@for name in training checks peers few_steps images; do $(PY) benchmarks/$$name.py || exit 1; done
 
 weights: env ## train lesson 09's text-to-image model again, into weights/ (six minutes)
 	@$(PY) -m fmlib.tiny_flux

@@ -83,6 +83,18 @@ def _angle(path, t):
     return torch.atan2(alpha_t, sigma_t), torch.hypot(alpha_t, sigma_t)
 
 
+def _time_of(theta, path):
+    """The t in [0, 1] with theta_t = theta, by bisection; the nearest end for a theta beyond."""
+    start, end = torch.tensor([0.0, 1.0], dtype=torch.float64, device="cpu")
+    lowest, highest = _angle(path, start)[0], _angle(path, end)[0]
+    low, high = torch.zeros_like(theta), torch.ones_like(theta)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        below = _angle(path, middle)[0] < theta
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return torch.where(theta <= lowest, start, torch.where(theta >= highest, end, high))
+
+
 def transform_schedule(velocity, path, new_path):
     """The velocity along new_path of a model that was trained on path.
 
@@ -101,29 +113,18 @@ def transform_schedule(velocity, path, new_path):
     path's says nothing about the data (Polynomial at t = 0), and whenever velocity does.
     Lipman et al. 2024 (Guide and Code), eqs. 4.32 to 4.35.  Taught in: 06, section 7.
     """
-    start, end = torch.tensor([0.0, 1.0], dtype=torch.float64, device="cpu")
-    lowest, highest = _angle(path, start)[0], _angle(path, end)[0]
     try:
-        path.d_sigma(end)
+        path.d_sigma(1.0)
         sharp = False
     except ValueError:  # d_sigma is infinite at t = 1; there the mean of the noise is 0
         sharp = True
-
-    def time_of(theta):
-        """The t in [0, 1] with theta_t = theta, by bisection."""
-        low, high = torch.zeros_like(theta), torch.ones_like(theta)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            below = _angle(path, middle)[0] < theta
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return torch.where(theta <= lowest, start, torch.where(theta >= highest, end, high))
 
     def transformed(x, r):
         check_points("x", x)
         kind, r = x.dtype, expand_time(r, x).double()
         check_unit_interval("r", r)
         theta, length = _angle(new_path, r)
-        t = time_of(theta)
+        t = _time_of(theta, path)
         s = length / _angle(path, t)[1]
         y = (x / s).to(x)
         u = velocity(y, (t.reshape(-1) if t.ndim else t).to(x))

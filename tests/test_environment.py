@@ -256,7 +256,7 @@ def test_no_file_is_read_by_the_locale(file):
 
 @pytest.mark.parametrize(
     "line",
-    ["p.read_text(encoding="utf-8")", "p.write_text(x)", "open(p)", "open(p, 'w')", "run([], text=True)"],
+    ["p.read_text()", "p.write_text(x)", "open(p)", "open(p, 'w')", "run([], text=True)"],
 )
 def test_what_is_read_by_the_locale_is_found(line):
     assert by_locale(f"x = 1\n{line}") == [2]

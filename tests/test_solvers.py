@@ -452,7 +452,8 @@ for velocity in (lambda x, t: x / 0, lambda x, t: 1 / (0.5 - t) ** 2 + 0 * x):
 
 
 def test_dopri5_ends_where_python_leaves_asserts_out():
-    run = subprocess.run([sys.executable, "-O", "-c", HANGS], capture_output=True, text=True)
+    command = [sys.executable, "-O", "-c", HANGS]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8")
     assert run.stdout.split() == ["True", "True"], run.stderr
 
 

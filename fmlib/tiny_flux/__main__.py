@@ -28,49 +28,59 @@ def rounded(result):
     return {name: round(value, 4) for name, value in result._asdict().items()}
 
 
-def main(arguments=None):
-    from safetensors.torch import save
+class Curve(list):
+    """What fit's watch sees of the training: a point now and then, and what the looking cost."""
 
+    def __init__(self, recipe, reader, texts, seen, unseen):
+        super().__init__()
+        self.recipe, self.reader, self.texts = recipe, reader, texts
+        self.of = {"unseen": (unseen, 2.0), "no_guidance": (unseen, 1.0), "seen": (seen, 2.0)}
+        self.seconds = 0.0
+
+    def watch(self, step, model):
+        every = EVERY if step <= RISE else 4 * EVERY
+        if step % every and step != self.recipe.steps:
+            return
+        begin = time.process_time()
+        point = {"step": step}
+        for name, (scenes, w) in self.of.items():
+            how = {"n": self.texts, "w": w, "steps": 8}
+            point[name] = rounded(rating(model, scenes, self.reader, **how))
+        self.append(point)
+        self.seconds += time.process_time() - begin
+        print(json.dumps(point), flush=True)
+
+
+def options_of(arguments):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--texts", type=int, default=2000, help="for each of the final scores")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    from safetensors.torch import save
+
+    options = options_of(arguments)
     torch.set_num_threads(1)
     recipe = Recipe(steps=options.steps, warmup=min(Recipe.warmup, options.steps))
-    half, few = halves()[0], min(300, options.texts)
+    half = halves()[0]
     seen, unseen, reader = Scenes(half), Scenes(half, unseen=True), Reader(half)
-    curve, judging, start = [], 0.0, time.process_time()
-
-    def watch(step, model):
-        nonlocal judging
-        every = EVERY if step <= RISE else 4 * EVERY
-        if step % every and step != recipe.steps:
-            return
-        begin = time.process_time()
-        point = {"step": step}
-        for name, scenes, w in (
-            ("unseen", unseen, 2.0),
-            ("no_guidance", unseen, 1.0),
-            ("seen", seen, 2.0),
-        ):
-            point[name] = rounded(rating(model, scenes, reader, n=few, w=w, steps=8))
-        curve.append(point)
-        judging += time.process_time() - begin
-        print(json.dumps(point), flush=True)
-
-    model, history = train(recipe, watch)
-    seconds = time.process_time() - start - judging
+    curve, start = Curve(recipe, reader, min(300, options.texts), seen, unseen), time.process_time()
+    model, history = train(recipe, curve.watch)
+    seconds = time.process_time() - start - curve.seconds
     if history.interrupted:
         raise SystemExit("interrupted: nothing was stored")
     for point in curve:
         point["loss"] = round(float(history.loss[: point["step"]][-EVERY:].mean()), 3)
     data = save({name: value.half() for name, value in model.state_dict().items()})
+    minutes = {"training": round(seconds / 60, 1), "judging": round(curve.seconds / 60, 1)}
     about = {
         "recipe": asdict(recipe),
         "sha256": hashlib.sha256(data).hexdigest(),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "cpu_minutes": {"training": round(seconds / 60, 1), "judging": round(judging / 60, 1)},
+        "cpu_minutes": minutes,
         "first_losses": [round(x, 3) for x in history.loss[:64].tolist()],
         "curve": curve,
     }

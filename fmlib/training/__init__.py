@@ -72,14 +72,14 @@ def fit(
     """
     setting = _checked_setting(steps, lr, warmup, batch_size, ema)
     steps, batch_size = setting["steps"], setting["batch_size"]
-    generator = torch.default_generator if generator is None else generator
+    generator = generator or torch.default_generator
     file = None if checkpoint is None else Checkpoint(checkpoint, setting, model)
-    saved = None if file is None else file.read()
+    saved = file and file.read()
     run = _Run(model, setting)
     start, interrupted, ended = time.perf_counter(), False, False
     bar = tqdm(total=steps, disable=not progress or "TQDM_DISABLE" in os.environ)
     try:
-        if saved is not None:
+        if saved:
             file.restore(saved, run, generator)
         bar.update(run.step)
         while run.step < steps and not ended:
@@ -89,8 +89,8 @@ def fit(
             if file is not None:
                 file.write(run, generator)
             ended = watch is not None and _wants_to_end(watch, run)
-            bar.update(n)
             bar.set_postfix(loss=f"{last:.3f}", refresh=False)
+            bar.update(n)
     except KeyboardInterrupt:
         interrupted = True
         run.check_finite()

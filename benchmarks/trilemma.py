@@ -95,7 +95,8 @@ def main():
         names = run(cells("trilemma.json"), seed)
         runs.append({name: rounded(row) for name, row in names["measured"].items()})
         print(f"seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
-    RESULT.write_text(json.dumps({"settings": names["recipe"], "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps({"settings": names["recipe"], "runs": runs}, indent=1)
+    RESULT.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def fit(
     Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2017, eq. 5.  Taught in: 04, section 3.
     """
     setting = _checked_setting(steps, lr, warmup, batch_size, ema)
-    steps, batch_size = setting["steps"], setting["batch_size"]
+    steps, batch_size = (setting[name] for name in ("steps", "batch_size"))
     generator = generator or torch.default_generator
     file = None if checkpoint is None else Checkpoint(checkpoint, setting, model)
     saved = file and file.read()
@@ -85,11 +85,10 @@ def fit(
         while run.step < steps and not ended:
             n = min(_BATCHES_PER_DRAW, steps - run.step)
             batches = _split(draw(n * batch_size, generator), n, batch_size)
-            last = run.advance(loss, batches)
+            bar.set_postfix(loss=f"{run.advance(loss, batches):.3f}", refresh=False)
             if file is not None:
                 file.write(run, generator)
             ended = watch is not None and _wants_to_end(watch, run)
-            bar.set_postfix(loss=f"{last:.3f}", refresh=False)
             bar.update(n)
     except KeyboardInterrupt:
         interrupted = True

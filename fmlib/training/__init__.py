@@ -71,25 +71,23 @@ def fit(
     Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2017, eq. 5.  Taught in: 04, section 3.
     """
     setting = _checked_setting(steps, lr, warmup, batch_size, ema)
-    steps, batch_size = (setting[name] for name in ("steps", "batch_size"))
     generator = generator or torch.default_generator
     file = None if checkpoint is None else Checkpoint(checkpoint, setting, model)
     saved = file and file.read()
     run = _Run(model, setting)
     start, interrupted, ended = time.perf_counter(), False, False
-    bar = tqdm(total=steps, disable=not progress or "TQDM_DISABLE" in os.environ)
+    bar = tqdm(total=run.steps, disable=not progress or "TQDM_DISABLE" in os.environ)
     try:
         if saved:
             file.restore(saved, run, generator)
         bar.update(run.step)
-        while run.step < steps and not ended:
-            n = min(_BATCHES_PER_DRAW, steps - run.step)
-            batches = _split(draw(n * batch_size, generator), n, batch_size)
+        while run.step < run.steps and not ended:
+            batches = run.batches(draw, generator)
             bar.set_postfix(loss=f"{run.advance(loss, batches):.3f}", refresh=False)
             if file is not None:
                 file.write(run, generator)
             ended = watch is not None and _wants_to_end(watch, run)
-            bar.update(n)
+            bar.update(len(batches))
     except KeyboardInterrupt:
         interrupted = True
         run.check_finite()
@@ -155,8 +153,13 @@ class _Run:
         self.model, self.setting = model, setting
         self.adam = FlatAdam(model)
         self.average = Average(self.adam.flat, model, setting["ema"])
-        self.losses = torch.full((setting["steps"],), math.nan, device="cpu")
-        self.step = 0
+        self.step, self.steps = 0, setting["steps"]
+        self.losses = torch.full((self.steps,), math.nan, device="cpu")
+
+    def batches(self, draw, generator):
+        """As many batches as are drawn at once, or are left to do."""
+        n, size = min(_BATCHES_PER_DRAW, self.steps - self.step), self.setting["batch_size"]
+        return _split(draw(n * size, generator), n, size)
 
     def advance(self, loss, batches):
         """One optimizer step for each batch.  Returns the last loss."""
@@ -181,9 +184,9 @@ class _Run:
 
     def rate(self, step):
         """The learning rate at a step: a cosine, and the rise to it."""
-        steps, lr, warmup = (self.setting[k] for k in ("steps", "lr", "warmup"))
+        lr, warmup = self.setting["lr"], self.setting["warmup"]
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-        return rise * 0.5 * lr * (1 + math.cos(math.pi * step / steps))
+        return rise * 0.5 * lr * (1 + math.cos(math.pi * step / self.steps))
 
     def check_finite(self):
         """Raise FloatingPointError if a loss or a weight is not finite."""

@@ -90,7 +90,7 @@ class Checkpoint:
     def write(self, run, generator):
         """Store the run, never half a file: at its end, and between two draws when the last time
         is more than a second ago."""
-        done = run.step == self.setting["steps"]
+        done = run.step == run.steps
         if not done and time.monotonic() - self.written <= 1:
             return
         _, keys, *rest = np.random.get_state()

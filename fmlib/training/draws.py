@@ -20,7 +20,7 @@ def examples(path, data, coupling=independent, times=None, labels=None, batch_si
     times(n, generator) -> t, (n,); None for uniform t in [0, path.t_end].
     labels: (N, ...), beside points; they become y.
     Raises ValueError for data, labels, and results of these functions that do not fit.
-    Lipman et al. 2024 (Guide and Code), section 4.  Taught in: 04, section 3.
+    Lipman et al. 2024 (Guide and Code), section 4.  Taught in: 04, section 2.
     """
     batch_size, source = whole("batch_size", batch_size, 1), _source(data, labels)
     given_pairs = isinstance(data, tuple)

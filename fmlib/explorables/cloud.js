@@ -17,11 +17,12 @@ export function setup(root, data, { colors }) {
     },
   });
   const model = makeModel(data);
-  const numbers = (n) => model.numbers({ path: path.value, t: t.value, n });
+  const choice = () => ({ path: path.value, t: t.value });
 
   stage.paint = () => {
     const field = model.field(path.value);
-    const { x, speed, entropy } = numbers(stage.some(data.n_particles));
+    const n = stage.some(data.n_particles);
+    const { x, speed, entropy } = model.numbers({ ...choice(), n });
     stage.shade((x) => field.logProb(x, t.value));
     stage.field(field.velocity, t.value);
     stage.dots(x, stage.timeColor(t.value / data.t_end), 2.2);
@@ -29,5 +30,5 @@ export function setup(root, data, { colors }) {
       `Mean speed (rms): ${fixed(speed)}\n` +
       `Entropy, the mean of \u2212log p\u209c: ${fixed(entropy)}`);
   };
-  return { stage, numbers: () => numbers() };
+  return { stage, model, choice, numbers: () => model.numbers(choice()) };
 }

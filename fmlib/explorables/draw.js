@@ -14,7 +14,8 @@ export function setup(root, data, { colors }) {
   });
   const model = makeModel(data);
   let points = data.points, seed = 1, run = {}, at = [data.box[0] / 2, data.box[2] / 2];
-  const begin = () => (run = model.start({ points, std: std.value, seed }));
+  const choice = () => ({ points, std: std.value, seed });
+  const begin = () => (run = model.start(choice()));
 
   function rest() {
     stage.stop();
@@ -61,5 +62,5 @@ export function setup(root, data, { colors }) {
     stage.say(`${points.length} points drawn, t = ${fixed(t)}${last}`);
   };
   rest();
-  return { stage, numbers: () => model.describe(run) };
+  return { stage, model, choice, numbers: () => model.describe(run) };
 }

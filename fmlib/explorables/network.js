@@ -47,5 +47,5 @@ export function setup(root, data, { colors }) {
       `${nfe} velocity evaluations, t = ${fixed(t)}\n` +
       `Error of the solver (rms): ${short(error)}`);
   };
-  return { stage, numbers: () => model.numbers(choice()) };
+  return { stage, model, choice, numbers: () => model.numbers(choice()) };
 }

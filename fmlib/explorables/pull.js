@@ -14,7 +14,8 @@ export function setup(root, data, { colors }) {
   const points = data.points.flat();
   let x = data.x;
 
-  const numbers = () => model.numbers({ x, t: t.value });
+  const choice = () => ({ x, t: t.value });
+  const numbers = () => model.numbers(choice());
 
   stage.paint = () => {
     const { weights, velocity, mean, carriers } = numbers(), most = Math.max(...weights);
@@ -31,5 +32,5 @@ export function setup(root, data, { colors }) {
       `The weight lies on about ${Math.round(carriers)} of ${n} points.`);
   };
   stage.handle({ label: "The point x", x: x[0], y: x[1], moved: (...to) => (x = to.slice(0, 2)) });
-  return { stage, numbers };
+  return { stage, model, choice, numbers };
 }

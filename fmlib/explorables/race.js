@@ -59,5 +59,5 @@ export function setup(root, data, { colors }) {
       `Straightest: ${straightest.name}.\n` +
       `Least error at ${nfe.value} evaluations: ${winner.name}.`);
   };
-  return { stage, numbers: () => model.numbers(choice()) };
+  return { stage, model, choice, numbers: () => model.numbers(choice()) };
 }

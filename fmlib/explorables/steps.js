@@ -22,5 +22,5 @@ export function setup(root, data, given) {
     stage.dots(x_0, stage.colors.source, 5, 1);
     stage.say(`${nfe} velocity evaluations\nError at t = 1 (rms): ${short(error)}`);
   };
-  return { stage, numbers: () => model.numbers(choice()) };
+  return { stage, model, choice, numbers: () => model.numbers(choice()) };
 }

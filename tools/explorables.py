@@ -47,9 +47,14 @@ def embed(path):
     return changed
 
 
+def everything():
+    """Every explorable that the lessons store."""
+    return [f for path in lessons() for _, f in outputs(nbformat.read(path, as_version=4))]
+
+
 def find(name):
-    """Every explorable of this name that the lessons store; ValueError if there is none."""
-    found = [f for path in lessons() for _, f in outputs(nbformat.read(path, as_version=4))]
+    """Those of one name; ValueError if there is none."""
+    found = everything()
     wanted = [f for f in found if f.name == name]
     if not wanted:
         names = ", ".join(sorted({f.name for f in found}))

@@ -55,11 +55,17 @@ explore(draw, "A line to a chosen point", n=(0, 3, 1, 1))
 """
 
 
+def notebook(*sources):
+    """A notebook of code cells, not run yet, for this Python."""
+    spec = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    return new_notebook(cells=[new_code_cell(source) for source in sources], metadata=spec)
+
+
 def cut(path, mark):
     """A lesson's code cells up to the first one with `mark`, not run yet."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     last = next(i for i, cell in enumerate(cells) if mark in cell.source)
-    return new_notebook(cells=[new_code_cell(cell.source) for cell in cells[: last + 1]])
+    return notebook(*(cell.source for cell in cells[: last + 1]))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +75,7 @@ def lab(tmp_path_factory):
     for path in LESSONS:
         shutil.copy(path, folder)
     nbformat.write(cut(ROOT / "notebooks/00_start_here.ipynb", "explorable("), folder / "cut.ipynb")
-    nbformat.write(new_notebook(cells=[new_code_cell(SLIDER)]), folder / "slider.ipynb")
+    nbformat.write(notebook(SLIDER), folder / "slider.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -22,7 +22,7 @@ export PYTHONUTF8 := 1
 unexport PYTHONOPTIMIZE
 
 .PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
-    peers grader press book book-serve test-web browser weights ablation
+    peers grader press book book-serve embed test-web browser weights ablation
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,12 +64,15 @@ book: press build/npm/complete ## build the book from the notebooks as they are 
 	    rm -rf build/book && mv build/book.part build/book
 	@echo "build/book/index.html"
 
+embed: env ## put changed scripts of explorables into the lessons that show them, running none
+	@$(PY) tools/explorables.py
+
 book-serve: book ## show the book on 127.0.0.1 (PORT=8000)
 	@echo "http://127.0.0.1:$(PORT)/ shows it, until Ctrl-C"
 	@$(PY) -m http.server --bind 127.0.0.1 --directory build/book $(PORT)
 
-bench: peers ## measure speed, as ratios, and quality at few steps and of images (half an hour)
-	@for name in training checks peers few_steps images; do $(PY) benchmarks/$$name.py || exit 1; done
+bench: peers book browser ## measure speed, as ratios, and quality at few steps and of images (half an hour)
+	@for name in training checks frames peers few_steps images; do $(PY) benchmarks/$$name.py || exit 1; done
 
 weights: env ## train lesson 09's text-to-image model again, into weights/ (six minutes)
 	@$(PY) -m fmlib.tiny_flux

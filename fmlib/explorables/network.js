@@ -1,41 +1,35 @@
-// A trained network in the browser: noise in, samples out, step by step; or exact fields, guided.
+// A trained network in the browser: noise in, samples out, by steps; or guided exact fields.
 // data: fields {label: MLP or mixture}, path (of mixtures), unconditional (a mixture, for guidance),
 //       box, n_steps, method, n_particles, guidance
-function setup(root, data) {
-  const stage = new Stage(root, { alt: data.alt, box: data.box });
-  const make = (spec) => (spec.sizes ? makeMLP(spec) : makeMixture(spec, makePath(data.path)).velocity);
-  const labels = Object.keys(data.fields);
-  const fields = Object.fromEntries(labels.map((name) => [name, make(data.fields[name])]));
-  const every = data.unconditional && make(data.unconditional);
-  const label = stage.menu({ name: "label", label: "Label", options: labels });
-  const guidance = every && stage.slider({
-    name: "guidance", label: "Guidance w", min: 0, max: 5, step: 0.1, value: data.guidance, format: fixed,
+import { makeModel } from "./maths/network.js";
+import { along } from "./maths/solvers.js";
+import { Stage } from "./stage.js";
+import { fixed, short } from "./style.js";
+
+export function setup(root, data, { colors }) {
+  const stage = new Stage(root, { alt: data.alt, box: data.box, colors });
+  const model = makeModel(data);
+  const label = stage.menu({ name: "label", label: "Label", options: model.labels });
+  const guidance = model.guided && stage.slider({
+    name: "guidance", label: "Guidance w", min: 0, max: 5, step: 0.1, value: data.guidance,
+    format: fixed,
   });
   const { steps, method } = stage.solver(data);
   let seed = 1, t = 1, known = "", run = {};
 
-  function velocity(x, time) { // u + w (u of the label - u), for w = 1 the label's own
-    const own = fields[label.value](x, time);
-    if (!every) return own;
-    const all = every(x, time);
-    return all.map((u, i) => u + guidance.value * (own[i] - u));
-  }
+  const choice = () => ({
+    label: label.value, guidance: guidance.value, steps: steps.value, method: method.value, seed,
+  });
 
-  function result() {
-    const chosen = [seed, label.value, guidance?.value, steps.value, method.value].join();
-    if (chosen !== known) {
+  function result() { // computed once for a choice, and once more if it was for some points only
+    const chosen = JSON.stringify(choice()), most = 2 * data.n_particles;
+    if (chosen !== known || (run.end.length < most && !stage.moving)) {
       known = chosen;
-      const x_0 = makeNoise(seed)(2 * data.n_particles), some = x_0.subarray(0, 200);
-      run = solve(velocity, x_0, steps.value, method.value);
-      run.error = rms(run.end.subarray(0, 200), solve(velocity, some, 50, "heun").end);
+      run = model.sample({ ...choice(), n: stage.some(data.n_particles) });
     }
     return run;
   }
 
-  const numbers = () => {
-    const { nfe, error, x, end } = result();
-    return { nfe, error, x_0: Array.from(x[0]), end: Array.from(end) };
-  };
   stage.buttons({
     Play: () => stage.play(3, (progress) => (t = progress)),
     "Other noise": () => ((seed += 1), stage.redraw()),
@@ -43,10 +37,15 @@ function setup(root, data) {
 
   stage.paint = () => {
     const { x, nfe, error } = result();
-    stage.field(velocity, Math.min(t, 0.99));
-    for (let i = 0; i < 40; i++) stage.line(stage.way(x, i), stage.colors.faint, 0.9);
-    stage.dots(along(x, t), stage.timeColor(t), 2.2); // a solver walks in straight lines
-    stage.say(`${nfe} velocity evaluations, t = ${fixed(t)}\nError of the solver (rms): ${short(error)}`);
+    stage.field(model.velocity(choice()), Math.min(t, 0.99));
+    for (let i = 0; i < Math.min(40, x[0].length / 2); i++) {
+      stage.line(stage.way(x, i), stage.colors.faint, 0.9);
+    }
+    const shown = along(x, t, 2 * stage.some(data.n_particles)); // a solver walks in straight lines
+    stage.dots(shown, stage.timeColor(t), 2.2);
+    stage.say(
+      `${nfe} velocity evaluations, t = ${fixed(t)}\n` +
+      `Error of the solver (rms): ${short(error)}`);
   };
-  return { stage, numbers, velocity };
+  return { stage, model, choice, numbers: () => model.numbers(choice()) };
 }

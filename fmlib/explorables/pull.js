@@ -1,22 +1,21 @@
-// Drag a point: the conditional lines through it, as dark as their posterior weight, and their mean.
+// Drag a point: the conditional lines through it, as dark as their posterior weight; their mean.
 // data: points (n, 2), path, box, x, t, t_end
-function setup(root, data) {
+import { makeModel } from "./maths/pull.js";
+import { Stage } from "./stage.js";
+import { fixed } from "./style.js";
+
+export function setup(root, data, { colors }) {
   const hint = "Drag the ring, or choose it and use the arrow keys.";
-  const stage = new Stage(root, { alt: data.alt, box: data.box, hint });
+  const stage = new Stage(root, { alt: data.alt, box: data.box, hint, colors });
   const t = stage.slider({
     name: "t", label: "Time t", min: 0, max: data.t_end, step: 0.01, value: data.t, format: fixed,
   });
-  const path = makePath(data.path), n = data.points.length;
-  const field = makeMixture({ means: data.points, stds: 0, weights: 1 / n }, path);
+  const model = makeModel(data), n = data.points.length;
   const points = data.points.flat();
   let x = data.x;
 
-  const numbers = () => {
-    const weights = Array.from(field.weightsAt(x, t.value));
-    const velocity = Array.from(field.velocity(Float64Array.from(x), t.value));
-    const mean = [0, 1].map((j) => weights.reduce((sum, w, i) => sum + w * data.points[i][j], 0));
-    return { x, weights, velocity, mean, carriers: 1 / weights.reduce((sum, w) => sum + w * w, 0) };
-  };
+  const choice = () => ({ x, t: t.value });
+  const numbers = () => model.numbers(choice());
 
   stage.paint = () => {
     const { weights, velocity, mean, carriers } = numbers(), most = Math.max(...weights);
@@ -33,5 +32,5 @@ function setup(root, data) {
       `The weight lies on about ${Math.round(carriers)} of ${n} points.`);
   };
   stage.handle({ label: "The point x", x: x[0], y: x[1], moved: (...to) => (x = to.slice(0, 2)) });
-  return { stage, numbers };
+  return { stage, model, choice, numbers };
 }

@@ -1,64 +1,15 @@
 // What all explorables share: a plot, labelled controls beside it, a line that says the numbers.
+import { makePace } from "./maths/pace.js";
+import { SOLVERS } from "./maths/solvers.js";
+import { Plot } from "./plot.js";
+import { element, STYLE } from "./style.js";
 
-const STYLE = `
-.fm-explorable { display: flex; flex-wrap: wrap; gap: 0.75rem 1.5rem; align-items: flex-start;
-  max-width: 46rem; margin: 0.5rem 0 1rem; font-size: 0.95rem; line-height: 1.4; }
-.fm-plot { position: relative; flex: 1 1 18rem; min-width: 0; max-width: 28rem; }
-.fm-plot canvas { display: block; width: 100%; border-radius: 4px;
-  box-shadow: 0 0 0 1px color-mix(in srgb, currentColor 45%, transparent); }
-.fm-side { flex: 1 1 13rem; min-width: 0; display: grid; gap: 0.6rem; }
-.fm-side label { display: grid; grid-template-columns: 1fr auto; gap: 0 0.75rem; }
-.fm-side input, .fm-side select { grid-column: 1 / -1; width: 100%; margin: 0.15rem 0; }
-.fm-side input { accent-color: #0072b2; min-height: 1.6rem; }
-.fm-side select, .fm-side button { font: inherit; color: inherit; padding: 0.3rem 0.7rem;
-  background: transparent; border: 1px solid currentColor; border-radius: 4px; min-height: 2rem; }
-.fm-side select option { color: black; background: white; }
-.fm-side button { cursor: pointer; }
-.fm-buttons { display: flex; flex-wrap: wrap; gap: 0.5rem; }
-.fm-side output, .fm-side label span:last-of-type { font-variant-numeric: tabular-nums; }
-.fm-side output { min-height: 2.8em; white-space: pre-line; }
-.fm-side p { margin: 0; opacity: 0.85; }
-.fm-side table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-.fm-side th, .fm-side td { padding: 0.1rem 0.4rem; text-align: right; font-weight: normal; }
-.fm-side th:first-child { text-align: left; }
-.fm-side tr.fm-best * { font-weight: bold; }
-.fm-side tr.fm-shown { outline: 1px solid currentColor; }
-.fm-handle { position: absolute; width: 30px; height: 30px; margin: -15px 0 0 -15px; padding: 0;
-  border: 2px solid currentColor; border-radius: 50%; background: transparent; color: inherit; cursor: grab;
-  touch-action: none; }
-.fm-explorable :focus-visible { outline: 3px solid #e69f00; outline-offset: 2px; }
-`;
-
-// fmlib.plotting's colours, and lighter ones of the same hue for a dark page.
-const COLORS = {
-  light: {
-    paper: "#ffffff", ink: "#000000", faint: "#b5b5b5", source: "#0072b2", target: "#d55e00",
-    paths: { CondOT: "#009e73", VP: "#aa4499", Cosine: "#56b4e9" },
-    time: ["#00224e", "#3c4a6c", "#727274", "#a79d73", "#e5cf52"],
-  },
-  dark: {
-    paper: "#14181e", ink: "#ffffff", faint: "#5d6570", source: "#56b4f0", target: "#ff8a3c",
-    paths: { CondOT: "#2fc79c", VP: "#dd7ecb", Cosine: "#8fd0f5" },
-    time: ["#6f8fd8", "#8a93b0", "#a3a3a0", "#c0b583", "#f0da60"],
-  },
-};
-
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-// box: [left, right, bottom, top] of the plot; paint() draws it, from the controls' values.
-class Stage {
-  constructor(root, { alt, box, hint = "" }) {
-    this.root = root;
-    this.box = box;
-    this.canvas = element("canvas", { role: "img", "aria-label": alt });
-    this.canvas.style.aspectRatio = `${box[1] - box[0]} / ${box[3] - box[2]}`;
+export class Stage extends Plot {
+  constructor(root, { hint = "", ...plot }) {
+    super(root, plot);
     this.plot = element("div", { class: "fm-plot" }, this.canvas);
     this.output = element("output", { "aria-live": "polite" });
     this.side = element("div", { class: "fm-side" }, this.output, element("p", {}, hint));
@@ -67,9 +18,11 @@ class Stage {
     for (const type of ["focusin", "keydown"]) { // and focus for the cell
       root.addEventListener(type, (event) => event.stopPropagation());
     }
-    this.pen = this.canvas.getContext("2d");
-    this.paint = () => {};
-    this.waiting = 0;
+    this.waiting = this.running = 0; // the next frame's number, of a still picture, of a moving one
+    this.held = false; // a slider, by its user
+    this.pace = makePace();
+    this.clock = () => performance.now();
+    this.share = () => (this.moving ? this.pace.share() : 1);
     this.#hideStillPicture();
     new ResizeObserver(() => this.redraw()).observe(this.canvas);
     const redraw = () => this.redraw();
@@ -100,7 +53,9 @@ class Stage {
       shown.textContent = format(input.valueAsNumber);
       input.setAttribute("aria-valuetext", shown.textContent);
     };
-    input.addEventListener("input", () => (show(), this.redraw()));
+    const move = (held) => (show(), (this.held = held), this.redraw());
+    input.addEventListener("input", () => move(true));
+    input.addEventListener("change", () => move(false));
     show();
     this.#add(element("label", {}, element("span", {}, label), shown, input));
     return {
@@ -185,33 +140,33 @@ class Stage {
 
   // ---- time
 
+  get moving() {
+    return Boolean(this.running || this.held);
+  }
+
+  // How many of n points to show: all at rest; in motion, as many as this machine has time for.
+  some(n) {
+    return Math.ceil(n * this.share());
+  }
+
+  #frame(work) { // its time says how many points the next one may have
+    const { moving } = this, begin = this.clock();
+    work();
+    if (moving) this.pace.spent(this.clock() - begin);
+  }
+
   redraw() {
-    this.waiting ||= requestAnimationFrame(() => this.paintNow());
+    this.waiting ||= requestAnimationFrame(() => this.#frame(() => this.paintNow()));
   }
 
   paintNow() {
     cancelAnimationFrame(this.waiting);
     this.waiting = 0;
-    const { width, height } = this.canvas.getBoundingClientRect();
-    if (!width) return;
-    const ratio = devicePixelRatio, [left, right, , top] = this.box;
-    const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.canvas.width !== w || this.canvas.height !== h) {
-      Object.assign(this.canvas, { width: w, height: h });
-    }
-    this.unit = width / (right - left); // pixels of one unit of length
-    const [red, green, blue] = getComputedStyle(this.root).color.match(/[\d.]+/g).map(Number);
-    this.colors = COLORS[red + green + blue > 384 ? "dark" : "light"];
-    this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    this.pen.globalAlpha = 1;
-    this.pen.fillStyle = this.colors.paper;
-    this.pen.fillRect(0, 0, width, height);
-    this.pen.setTransform(ratio, 0, 0, ratio, -left * this.unit * ratio, top * this.unit * ratio);
-    this.paint();
+    super.paintNow();
   }
 
-  // Call tick(progress) on every frame, from 0 to 1, then done(); at once where motion is unwanted.
-  play(seconds, tick, done = () => {}) {
+  // Call tick(progress) on every frame, from 0 to 1; once, with 1, where motion is unwanted.
+  play(seconds, tick) {
     this.stop();
     this.output.setAttribute("aria-live", "off"); // read out where it ends, not every frame
     const start = performance.now();
@@ -219,9 +174,10 @@ class Stage {
       const progress = calm() ? 1 : Math.min(1, Math.max(0, (now - start) / (1000 * seconds)));
       if (progress === 1) this.stop();
       else this.running = requestAnimationFrame(frame);
-      tick(progress);
-      this.paintNow();
-      if (progress === 1) done();
+      this.#frame(() => {
+        tick(progress);
+        this.paintNow();
+      });
     };
     this.running = requestAnimationFrame(frame);
   }
@@ -231,91 +187,4 @@ class Stage {
     this.running = 0;
     this.output.setAttribute("aria-live", "polite");
   }
-
-  // ---- drawing, in the plot's coordinates
-
-  timeColor(t) {
-    if (t <= 0) return this.colors.source;
-    if (t >= 1) return this.colors.target;
-    const stops = this.colors.time, at = t * (stops.length - 1), i = Math.floor(at);
-    const channel = (color, k) => parseInt(color.slice(2 * k + 1, 2 * k + 3), 16);
-    const mixed = [0, 1, 2].map((k) =>
-      Math.round(channel(stops[i], k) + (at - i) * (channel(stops[i + 1], k) - channel(stops[i], k))));
-    return `rgb(${mixed})`;
-  }
-
-  dots(x, color, radius = 2, alpha = 0.85) {
-    const { pen, unit } = this;
-    pen.globalAlpha = alpha;
-    pen.fillStyle = color;
-    pen.beginPath();
-    for (let i = 0; i < x.length; i += 2) {
-      pen.moveTo(x[i] * unit + radius, -x[i + 1] * unit);
-      pen.arc(x[i] * unit, -x[i + 1] * unit, radius, 0, 2 * Math.PI);
-    }
-    pen.fill();
-  }
-
-  line(x, color, width = 1, alpha = 1, dash = []) {
-    const { pen, unit } = this;
-    Object.assign(pen, { globalAlpha: alpha, strokeStyle: color, lineWidth: width });
-    pen.setLineDash(dash);
-    pen.beginPath();
-    for (let i = 0; i < x.length; i += 2) pen.lineTo(x[i] * unit, -x[i + 1] * unit);
-    pen.stroke();
-    pen.setLineDash([]);
-  }
-
-  // The way of point i through the states of solve, as one line.
-  way(states, i) {
-    return states.flatMap((x) => [x[2 * i], x[2 * i + 1]]);
-  }
-
-  arrow(x, y, dx, dy, color, width = 1.2, head = 5) {
-    this.line([x, y, x + dx, y + dy], color, width);
-    const length = Math.hypot(dx, dy), size = Math.min(head / this.unit, length / 2);
-    if (!size) return;
-    const [ex, ey] = [dx / length, dy / length];
-    const side = (s) => [x + dx - size * (ex - s * ey), y + dy - size * (ey + s * ex)];
-    this.line([...side(0.6), x + dx, y + dy, ...side(-0.6)], color, width);
-  }
-
-  grid(n) { // the middles of n by n cells of the plot, in rows from the top
-    const [left, right, bottom, top] = this.box, x = new Float64Array(2 * n * n);
-    for (let i = 0; i < n * n; i++) {
-      x[2 * i] = left + ((right - left) * ((i % n) + 0.5)) / n;
-      x[2 * i + 1] = top - ((top - bottom) * (Math.floor(i / n) + 0.5)) / n;
-    }
-    return x;
-  }
-
-  // Arrows of a field on an n by n grid; `scale` units of velocity are one width of the plot.
-  field(velocity, t, { n = 13, scale = 60, color = this.colors.faint } = {}) {
-    const [left, right] = this.box, x = this.grid(n);
-    const u = velocity(x, t), length = (right - left) / scale;
-    for (let i = 0; i < x.length; i += 2) {
-      this.arrow(x[i], x[i + 1], length * u[i], length * u[i + 1], color, 1, 4);
-    }
-  }
-
-  // Shade exp(logProb) over the plot, on a grid of n by n, darkest where it is largest.
-  shade(logProb, n = 32) {
-    const [left, right, bottom, top] = this.box;
-    const value = logProb(this.grid(n)), most = Math.max(...value);
-    const image = new ImageData(n, n), ink = this.colors.ink === "#000000" ? 0 : 255;
-    value.forEach((v, i) => image.data.set([ink, ink, ink, 90 * Math.exp(v - most)], 4 * i));
-    this.shading ??= element("canvas", { width: n, height: n });
-    this.shading.getContext("2d").putImageData(image, 0, 0);
-    this.pen.globalAlpha = 1;
-    const { unit } = this;
-    this.pen.drawImage(
-      this.shading, left * unit, -top * unit, (right - left) * unit, (top - bottom) * unit);
-  }
 }
-
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowDown: [0, -1], ArrowUp: [0, 1] };
-const fixed = (value, digits = 2) => value.toFixed(digits).replace("-", "\u2212");
-const short = (value) => {
-  if (value < 1e-9) return "0";
-  return value < 1e-3 ? value.toExponential(1).replace("-", "\u2212") : value.toPrecision(2);
-};

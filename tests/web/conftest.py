@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from places import LONGEST
 from playwright.sync_api import sync_playwright
 
 FLAGS = [
@@ -11,27 +12,13 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 THEME = "[PST]"  # what the theme tells the console
-measured = []
-
-
-def pytest_terminal_summary(terminalreporter):
-    if measured:
-        terminalreporter.section("measured in the browser")
-        for line in measured:
-            terminalreporter.line(line)
-
-
-@pytest.fixture(scope="session")
-def note():
-    """Add a line to what is printed at the end."""
-    return measured.append
 
 
 @pytest.fixture(scope="session")
 def browser():
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=LONGEST)
         yield browser
         browser.close()
 
@@ -41,6 +28,7 @@ class Tab:
 
     def __init__(self, browser, **settings):
         self.context = browser.new_context(**settings)
+        self.context.set_default_timeout(LONGEST)
         self.page = self.context.new_page()
         self.wrong, self.asked = [], []
         self.page.on("console", self._console)
@@ -54,7 +42,7 @@ class Tab:
             self.wrong.append(f"console: {message.text}")
 
     def open(self, file):
-        """Open a page of the book from its file and wait until its formulas stand."""
+        """Open a page from its file and wait until its formulas stand."""
         self.page.goto(file.as_uri())
         self.page.wait_for_function(
             "window.MathJax?.startup?.promise !== undefined || !document.querySelector('.math')"

@@ -95,7 +95,7 @@ def test_a_metric_grows_with_the_clouds_or_says_that_it_cannot(name, scale):
 
 
 def test_wasserstein_is_right_to_a_hundred_millionth_of_the_largest_distance():
-    for far in (2.0**10, 2.0**20, 2.0**30):  # two sites: none of the mass goes from one to the other
+    for far in (2.0**10, 2.0**20, 2.0**30):  # two sites, and no mass goes between them
         x, y = (torch.cat([z, z + far]) for z in (X, Y))
         assert wasserstein(x, y) == pytest.approx(wasserstein(X, Y), abs=1e-8 * far)
 

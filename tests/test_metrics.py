@@ -397,6 +397,13 @@ def test_neighbours_tell_clouds_apart_and_not_two_draws_of_one():
     assert (swapped.of_x, swapped.of_y) == (one.of_y, one.of_x)
 
 
+def test_of_points_equally_near_each_has_its_share():
+    x, y = torch.tensor([[0.0], [1.0], [10.0]]), torch.tensor([[-1.0], [11.0], [20.0]])
+    # 0 has 1 and -1 beside it; 1 has 0; 10 has 11 | -1 has 0; 11 has 10; 20 has 11
+    assert neighbour_test(x, y)[1:] == pytest.approx(((0.5 + 1 + 0) / 3, (0 + 0 + 1) / 3))
+    assert neighbour_test(y, x)[1:] == neighbour_test(x, y)[:0:-1]
+
+
 def test_the_gap_sees_noise_that_the_mean_of_the_shares_does_not():
     y = randn(300, 40)
     found = neighbour_test(y + 2 * randn(300, 40, seed=1), randn(300, 40, seed=2))

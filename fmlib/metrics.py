@@ -64,7 +64,8 @@ def wasserstein(x, y):
 
     W_2^2 = min over couplings pi of E_pi ||x - y||^2.  x: (n, *dims), y: (m, *dims).  Returns a
     float. Two independent samples of one distribution are not at distance 0: compare with that
-    floor. Cost grows like n^3: half a second at n = 1,000.
+    floor. Right to 1e-8 of the largest distance of two points: the solver sees no smaller gain.
+    Cost grows like n^3: half a second at n = 1,000.
     Raises ValueError for clouds of different dimension or values that are not finite.
     Peyre and Cuturi 2019, eq. 2.11.  Taught in: 02, section 6.
     """

@@ -94,8 +94,26 @@ def test_a_metric_grows_with_the_clouds_or_says_that_it_cannot(name, scale):
             numbers(name, scale * X, scale * Y)
 
 
+def test_wasserstein_is_right_to_a_hundred_millionth_of_the_largest_distance():
+    for far in (2.0**10, 2.0**20, 2.0**30):  # two sites, and no mass goes between them
+        x, y = (torch.cat([z, z + far]) for z in (X, Y))
+        assert wasserstein(x, y) == pytest.approx(wasserstein(X, Y), abs=1e-8 * far)
+
+
+@pytest.mark.parametrize("name", ["neighbour_test", "precision_recall", "copying"])
+def test_a_small_distance_is_not_lost_beside_a_large_one(name):
+    """Two sites, so far apart that what happens at each is as if the other were not there."""
+    if name == "copying":
+        sites = [torch.cat([z, z + 2.0**30]) for z in (X[:-20], Y, X[-20:])]
+        assert [copying(*sites)] == numbers(name)
+    else:
+        x, y = (torch.cat([z, z + 2.0**30]) for z in (X, Y))
+        assert numbers(name, x, y) == pytest.approx(numbers(name), rel=1e-6)
+
+
 def test_a_distance_may_be_as_large_as_a_float():
     far = torch.tensor([[1e308]], dtype=torch.float64)
+    assert wasserstein(0 * far, -far) == pytest.approx(1e308)
     assert wasserstein(far, -0.5 * far) == pytest.approx(1.5e308)
     with pytest.raises(ValueError, match="beyond what a float holds"):
         wasserstein(far, -far)
@@ -208,6 +226,8 @@ def test_over_floor_takes_any_distance_that_is_a_number():
     for wrong in (0, -1):
         with pytest.raises(ValueError, match="distances must be at least 0"):
             with_distance(wrong)
+    with pytest.raises(ValueError, match="distances must be at least 0, .* got a sum of -2 over"):
+        over_floor(lambda n: X, lambda n: Y, 40, 2, distance=lambda x, y: -1 if x is X else 1)
 
 
 def test_over_floor_is_the_ratio_of_the_two_sums():
@@ -361,6 +381,8 @@ def test_frechet_distance_takes_dead_features_and_single_numbers():
     x = torch.cat([randn(50, 2), torch.zeros(50, 1)], 1)
     assert frechet_distance(x, x + torch.tensor([0.0, 0.0, 3.0])) == pytest.approx(9.0)
     assert frechet_distance(randn(50, 1), randn(50, 1) + 2) == pytest.approx(4.0)
+    for few in (randn(5, 10, seed=seed) for seed in range(5)):  # fewer points than dimensions
+        assert frechet_distance(few, few + 2) == pytest.approx(40.0)
     with pytest.raises(ValueError, match="two points or more"):
         frechet_distance(randn(1, 2), randn(5, 2))
 
@@ -373,6 +395,13 @@ def test_neighbours_tell_clouds_apart_and_not_two_draws_of_one():
     assert one.gap == pytest.approx(abs(one.of_x - 0.5) + abs(one.of_y - 0.5))
     swapped = neighbour_test(y, x)
     assert (swapped.of_x, swapped.of_y) == (one.of_y, one.of_x)
+
+
+def test_of_points_equally_near_each_has_its_share():
+    x, y = torch.tensor([[0.0], [1.0], [10.0]]), torch.tensor([[-1.0], [11.0], [20.0]])
+    # 0 has 1 and -1 beside it; 1 has 0; 10 has 11 | -1 has 0; 11 has 10; 20 has 11
+    assert neighbour_test(x, y)[1:] == pytest.approx(((0.5 + 1 + 0) / 3, (0 + 0 + 1) / 3))
+    assert neighbour_test(y, x)[1:] == neighbour_test(x, y)[:0:-1]
 
 
 def test_the_gap_sees_noise_that_the_mean_of_the_shares_does_not():

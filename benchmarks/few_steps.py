@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import torch
-from common import draw_from, paired
 
+from fmlib.couplings import minibatch_ot
 from fmlib.data import checkerboard
 from fmlib.losses import cfm_loss, noise_loss
 from fmlib.metrics import sliced_wasserstein
@@ -21,12 +21,11 @@ from fmlib.paths import VP, CondOT
 from fmlib.plotting import PATHS, SOURCE, TARGET, plt, use_style
 from fmlib.predictions import convert
 from fmlib.solvers import solve
-from fmlib.training import fit
+from fmlib.training import examples, fit
 
 POINTS, CLOUDS = 2000, 5
 PICTURE = Path(__file__).resolve().parent.parent / "build" / "few_steps.png"
 OT, DIFFUSION = CondOT(), VP()
-LAST = {OT: 1.0, DIFFUSION: 1 - 1e-3}  # VP's schedule has an infinite slope at t = 1
 NFE = {"euler": (1, 2, 4, 8, 10, 20, 100), "midpoint": (2, 4, 8, 10, 20, 100)}
 LOOKS = {
     "FM, OT path": (PATHS["CondOT"], "o-"),
@@ -37,14 +36,6 @@ LOOKS = {
 }
 
 
-def independent_pairs(path):
-    def draw(n, generator):
-        x_0, x_1 = torch.randn(n, 2, generator=generator), checkerboard(n, generator)
-        return path.sample(x_0, x_1, LAST[path] * torch.rand(n, generator=generator))
-
-    return draw
-
-
 def methods(generator, steps):
     """Train each method; yield (its name, its velocity, its path)."""
 
@@ -53,15 +44,17 @@ def methods(generator, steps):
         fit(loss, model, draw, steps, 1e-2, generator=generator, progress=False)
         return model
 
-    flow = train(independent_pairs(OT))
+    flow = train(examples(OT, checkerboard))
     yield "FM, OT path", flow, OT
-    yield "FM, diffusion path", train(independent_pairs(DIFFUSION)), DIFFUSION
-    noise = train(independent_pairs(DIFFUSION), noise_loss)
-    velocity = lambda x, t: convert(noise(x, t), x, t, DIFFUSION, "noise", "velocity")  # noqa: E731
+    yield "FM, diffusion path", train(examples(DIFFUSION, checkerboard)), DIFFUSION
+    noise = train(examples(DIFFUSION, checkerboard), noise_loss)
+    velocity = lambda x, t: convert(noise(x, t), x, t, DIFFUSION)  # noqa: E731
     yield "score matching, diffusion", velocity, DIFFUSION
-    yield "minibatch OT", train(draw_from(*paired(checkerboard, 128, 256, generator))), OT
+    pool = examples(OT, checkerboard, minibatch_ot)(2**15, generator)
+    yield "minibatch OT", train(examples(OT, (pool.x_0, pool.x_1))), OT
     x_0 = torch.randn(2**15, 2, generator=generator)
-    yield "reflow", train(draw_from(x_0, solve(flow, x_0, 15, "midpoint", keep="end").end)), OT
+    followed = x_0, solve(flow, x_0, 10, "midpoint", keep="end").end
+    yield "reflow", train(examples(OT, followed)), OT
 
 
 def rated(velocity, path, solver, nfe, generator, floor):
@@ -70,7 +63,7 @@ def rated(velocity, path, solver, nfe, generator, floor):
     far, black = 0.0, 0.0
     for _ in range(CLOUDS):
         x = torch.randn(POINTS, 2, generator=generator)
-        x = solve(velocity, x, steps, solver, t_end=LAST[path], keep="end").end
+        x = solve(velocity, x, steps, solver, t_end=path.t_end, keep="end").end
         data = checkerboard(POINTS, generator)
         far += sliced_wasserstein(x, data, 100, generator) / floor / CLOUDS
         cell = ((x + 4) / 2).floor().sum(1)

@@ -47,7 +47,7 @@ def main():
         print(f"{'':22s}{'yardsticks':>12s}{'ms':>12s}{'in 1/60 s':>14s}")
         for found in explorables.everything():
             file = Path(folder, f"{found.mark}.html")
-            file.write_text(explorables.page([found]))
+            file.write_text(explorables.page([found]), encoding="utf-8")
             page = browser.new_page()
             page.goto(file.as_uri())
             row = page.evaluate(MEASURE, [found.mark, ROUNDS])

@@ -167,7 +167,8 @@ def test_the_page_of_one_explorable_notices_a_change(changing):
         assert page.count("makeNoise(1)") == sum(e.name == "cloud" for e in entries())
         assert get("/version") == version
         file = changing / "maths" / "noise.js"
-        file.write_text(file.read_text(encoding="utf-8") + "// changed\nconst more = 1;\n")
+        text = file.read_text(encoding="utf-8") + "// changed\nconst more = 1;\n"
+        file.write_text(text, encoding="utf-8")
         assert get("/version") != version and "const more = 1;" in get("/")
         live.shutdown()
 

@@ -14,7 +14,9 @@ LESSONS = [file for file in PAGES if re.fullmatch(r"notebooks/\d\d_\w+", NAMES[f
 LISTINGS = ("_modules/", "search", "index")  # made by Sphinx, no page of ours
 AXE = ROOT / "build/npm/node_modules/axe-core/axe.min.js"
 # Nothing that axe-core looks for is in the outlines of a formula's letters, and most of a page is.
-STRIP = "() => document.querySelectorAll('mjx-container > svg').forEach(n => n.replaceChildren())"
+HIDE = """() => { window.outlines = [...document.querySelectorAll('mjx-container > svg')]
+  .map(svg => [svg, [...svg.childNodes]]); outlines.forEach(([svg]) => svg.replaceChildren()); }"""
+SHOW = "() => outlines.forEach(([svg, parts]) => svg.replaceChildren(...parts))"
 FAULTS = """async only => (await axe.run({ preload: false, resultTypes: ['violations'], ...only }))
   .violations.filter(found => ['serious', 'critical'].includes(found.impact))
   .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.target} ${node.failureSummary}`))"""
@@ -22,6 +24,11 @@ WRONG_MATH = """() => [...document.querySelectorAll('.math, mjx-container')]
   .filter(node => node.matches('.math') ? !node.querySelector('mjx-container')
     : node.querySelector('[data-mml-node="merror"]'))
   .map(node => node.textContent.slice(0, 80))"""
+WIDE_ARE_REACHED = """() => {
+  const wide = [...document.querySelectorAll('mjx-container')]
+    .filter(node => node.scrollWidth > node.clientWidth + 1);
+  return wide.length && wide.every(node => node.tabIndex === 0);
+}"""
 BROKEN_IMAGES = """() => [...document.images]
   .filter(image => image.complete && !image.naturalWidth).map(image => image.src)"""
 BY_COLOR = {"runOnly": ["color-contrast", "link-in-text-block"]}  # axe-core's rules on colours
@@ -118,6 +125,18 @@ def test_page_is_whole_accessible_and_fits(file, tab):
         in_scheme(page, scheme)
         faults = page.evaluate(FAULTS, only)
         assert faults == [], f"{scheme}: " + "\n".join(faults[:8])
+    page.evaluate(SHOW)
+    for scheme in ("light", "dark"):
+        in_scheme(page, scheme)
+        fits(page, scheme, name)
+
+
+def test_wide_formulas_are_reached_by_key_in_a_window_of_any_width(tab):
+    """They are in the end: the theme moves its columns after the window has changed."""
+    page = tab().open(next(file for file in LESSONS if file.stem == "04_conditional_flow_matching"))
+    for width in (1280, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(WIDE_ARE_REACHED)
 
 
 def test_search_finds_a_word(tab):

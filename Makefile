@@ -36,7 +36,7 @@ test: peers grader press ## run lint, unit tests, every lesson and its exercises
 	@$(PY) tools/run_tests.py
 
 test-web: book browser ## open the book and JupyterLab in a real browser, and use them
-	@$(PY) -m pytest -q tests/web
+	@$(PY) -m pytest -q -n 2 --dist load tests/web
 
 notebooks: env ## run the lessons again, store their outputs and figures (ONLY=04 for one)
 	@$(PY) tools/run_notebooks.py $(ONLY)

@@ -13,8 +13,7 @@ _NOTE = "This picture moves once its cell was run, and in the web edition (make 
 _IMPORT = re.compile(r'import \{ [\w, ]+ \} from "(\.[\w./]+)";')
 _STORED = re.compile(
     r'<div class="fm-explorable" id="(?P<mark>fm-(?P<name>\w+)-\w+)">'
-    # The second form is that of outputs from before the data had a line: `make embed` renews them.
-    r".*^(?:const data = |root\.explorable = setup\(root, )(?P<data>\{[^\n]*\})\)?;$",
+    r".*^const data = (?P<data>\{[^\n]*\});$",
     re.S | re.M,
 )
 

@@ -1,5 +1,6 @@
 """The reference of fmlib, from its docstrings, which are plain text, not reStructuredText."""
 
+import inspect
 import pkgutil
 import re
 from pathlib import Path
@@ -69,8 +70,11 @@ def process(app, what, name, obj, options, lines):
 
 
 def skip(app, what, name, obj, skipped, options):
-    """Leave out the fields of named tuples, which their signature shows already."""
-    return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+    """Leave out the fields of named tuples, which their signature shows already, and the methods of
+    a Lesson, to which the exercises' modules give names of their own."""
+    of_a_lesson = what == "module" and inspect.ismethod(obj)
+    field = (obj.__doc__ or "").startswith("Alias for field number")
+    return True if of_a_lesson or field else None
 
 
 def flatten(app, page, template, context, doctree):

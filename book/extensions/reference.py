@@ -20,11 +20,17 @@ def modules():
 
 
 def directives(names):
-    """A heading and a directive for each module, in MyST."""
-    return "\n".join(
-        f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-        for name in names
-    )
+    """A heading and a directive for each module, in MyST.
+
+    What a package takes from its own modules is shown with them, and only there.
+    """
+    packages = {m.name for m in pkgutil.walk_packages(fmlib.__path__, "fmlib.") if m.ispkg}
+    parts = []
+    for name in names:
+        own = "   :ignore-module-all:\n" if name in packages else ""
+        directive = f".. automodule:: {name}\n   :members:\n{own}"
+        parts.append(f"## {name}\n\n```{{eval-rst}}\n{directive}```\n")
+    return "\n".join(parts)
 
 
 def fill(app, docname, source):

@@ -111,8 +111,9 @@ def page(lab, browser):
     context.set_default_timeout(LONGEST)
     page = context.new_page()
     page.goto(f"{lab}/lab?token={TOKEN}&reset")
-    page.wait_for_selector("#jupyterlab-splash", state="detached")
+    page.wait_for_function("() => window.jupyterapp")
     page.evaluate("() => jupyterapp.restored")
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
     yield page
     context.close()
 

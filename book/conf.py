@@ -35,6 +35,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
     "citations",
+    "claims",
     "icons",
     "reference",
 ]

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK / "extensions"))
 import citations  # noqa: E402
+import claims  # noqa: E402
 import reference  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
@@ -101,11 +102,6 @@ TERMS = [block.split("\n") for block in GLOSSARY.strip().split("\n\n")]
 LINK = re.compile(r"\[[Ll]esson (\d\d)(?:, section (\d+))?\]\(\.\./notebooks/(\S+?)(?:#(\S+))?\)")
 
 
-def slug(heading):
-    """The anchor that MyST, like GitHub, gives to a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
-
-
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: term[0].replace(" ", "-"))
 def test_a_term_has_one_sentence_and_leads_to_the_section_that_teaches_it(term):
     *names, definition = term
@@ -117,7 +113,7 @@ def test_a_term_has_one_sentence_and_leads_to_the_section_that_teaches_it(term):
         assert file.startswith(number)
         headings = re.findall(r"^#+ (.+)", "\n".join(cells(ROOT / "notebooks" / file)), re.M)
         if section:
-            assert anchor in [slug(h) for h in headings if h.startswith(f"{section}. ")]
+            assert anchor in [claims.slug(h) for h in headings if h.startswith(f"{section}. ")]
 
 
 def test_the_glossary_is_in_order_and_has_the_korean_terms_of_lesson_00():
@@ -126,6 +122,18 @@ def test_the_glossary_is_in_order_and_has_the_korean_terms_of_lesson_00():
     table = next(text for text in cells(NOTEBOOKS[0]) if "with the Korean terms" in text)
     korean = set(re.findall(r"(?:source |target )?[가-힣]+(?: [가-힣]+)*", table))
     assert len(korean) >= 8 and korean <= {term[1] for term in TERMS if len(term) == 3}
+
+
+# The page of claims.
+
+
+def test_every_mutant_is_on_the_page_of_claims_with_its_section():
+    source = [(BOOK / "claims.md").read_text(encoding="utf-8")]
+    claims.fill(None, "book/claims", source)
+    for path in NOTEBOOKS:
+        if path.parent.name == "notebooks":
+            for mutant in claims.mutants.mutants(path):
+                assert f"**{mutant.says}** ([" in source[0]
 
 
 # The reference of fmlib.

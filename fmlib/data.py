@@ -10,15 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from fmlib.shapes import real, whole
+from fmlib.shapes import cpu_floats, real, whole
 
 __all__ = ["Digits", "checkerboard", "digits", "eight_gaussians", "swiss_roll", "two_moons"]
-
-
-def cpu_floats():
-    """The dtype and device of points that are made here and in fmlib.plotting."""
-    wide = torch.get_default_dtype() == torch.float64
-    return {"dtype": torch.float64 if wide else torch.float32, "device": "cpu"}
 
 
 def _uniform(*shape, generator):
@@ -31,14 +25,6 @@ def _noise(std, n, generator):
 
 def _one_of_eight(n, generator):
     return torch.randint(8, (n,), generator=generator, device="cpu")
-
-
-def _size(name, value):
-    """value as a float, if it is a number of at least 0."""
-    number = real(name, value)
-    if number < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}")
-    return number
 
 
 def half_circles(angle):
@@ -54,7 +40,7 @@ def two_moons(n, noise=0.05, generator=None):
     The distribution of scikit-learn's make_moons, except that there the angles stand on a regular
     grid; here each point is independent, as the samples of a model are.
     """
-    n, noise = whole("n", n, 0), _size("noise", noise)
+    n, noise = whole("n", n, 0), real("noise", noise, 0)
     outer, inner = half_circles(math.pi * _uniform(n, generator=generator))
     is_outer = _uniform(n, generator=generator) < 0.5
     return torch.where(is_outer[:, None], outer, inner) + _noise(noise, n, generator)
@@ -75,7 +61,7 @@ def checkerboard(n, generator=None):
 
 def eight_gaussians(n, radius=2.0, std=0.15, generator=None):
     """Eight equal Gaussians on a circle.  Returns (n, 2)."""
-    n, radius, std = whole("n", n, 0), _size("radius", radius), _size("std", std)
+    n, radius, std = whole("n", n, 0), real("radius", radius, 0), real("std", std, 0)
     angle = math.pi / 4 * _one_of_eight(n, generator).to(**cpu_floats())
     centre = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
     return centre + _noise(std, n, generator)
@@ -86,7 +72,7 @@ def swiss_roll(n, noise=0.05, generator=None):
 
     The plane section of scikit-learn's make_swiss_roll, scaled.
     """
-    n, noise = whole("n", n, 0), _size("noise", noise)
+    n, noise = whole("n", n, 0), real("noise", noise, 0)
     angle = 1.5 * math.pi * (1 + 2 * _uniform(n, generator=generator))
     radius = 2 * angle / (4.5 * math.pi)
     roll = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)

@@ -16,12 +16,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 
-from fmlib.data import cpu_floats
 from fmlib.shapes import (
     check_finite,
     check_points,
     check_returned,
     check_unit_interval,
+    cpu_floats,
     real,
     whole,
 )
@@ -53,7 +53,7 @@ def panels(n, limit=3.0, size=2.3, titles=None, columns=None, fig=None):
     """
     n = whole("n", n, 1)
     columns = n if columns is None else whole("columns", columns, 1)
-    rows, box, size = -(-n // columns), _box(limit), _positive("size", size)
+    rows, box, size = -(-n // columns), _box(limit), real("size", size, above=0)
     height = size * (box[3] - box[2]) / (box[1] - box[0])
     fig = fig or plt.figure(figsize=(size * columns, height * rows + 0.3))
     axes = fig.subplots(rows, columns, squeeze=False).ravel()
@@ -66,18 +66,11 @@ def panels(n, limit=3.0, size=2.3, titles=None, columns=None, fig=None):
     return axes[:n]
 
 
-def _positive(name, value):
-    number = real(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be above 0, got {value!r}")
-    return number
-
-
 def _box(limit):
     try:
         sides = [real("a side of limit", side) for side in limit]
     except TypeError:  # not iterable
-        size = _positive("limit", limit)
+        size = real("limit", limit, above=0)
         sides = [-size, size, -size, size]
     if len(sides) != 4 or not (sides[0] < sides[1] and sides[2] < sides[3]):
         raise ValueError(f"limit must be a number or (x_0, x_1, y_0, y_1), rising, got {limit!r}")
@@ -135,7 +128,7 @@ def _called(name, function, x, *rest):
 def scatter(x, ax=None, color=MARGINAL, size=4, alpha=0.6, label=None):
     """A cloud of points x, (n, 2)."""
     _check_plane("x", x, ("n", "2"))
-    size, alpha = _positive("size", size), _alpha(alpha)
+    size, alpha = real("size", size, above=0), _alpha(alpha)
     ax, x = _axes(ax), _numpy(x)
     look = {"s": size, "color": color, "alpha": alpha, "linewidths": 0, "label": label}
     ax.scatter(x[:, 0], x[:, 1], rasterized=len(x) > MANY, **look)
@@ -149,7 +142,7 @@ def quiver(velocity, t, ax=None, n=16, color=MARGINAL, scale=None):
     width, as in matplotlib; give it to compare panels.
     """
     n, t = whole("n", n, 1), torch.tensor(_time(t), **cpu_floats())
-    scale = None if scale is None else _positive("scale", scale)
+    scale = None if scale is None else real("scale", scale, above=0)
     ax, margin = _axes(ax), 0.5 / n
     x = _places(ax, torch.linspace(margin, 1 - margin, n, **cpu_floats()))
     with torch.no_grad():
@@ -173,7 +166,7 @@ def trajectories(trajectory, ax=None, n=60, color=None, width=0.9, alpha=0.8):
             f"a trajectory must have two states or more, and a time for each, got {len(x)} and "
             f"times of shape {tuple(t.shape)}: keep='all'"
         )
-    width, alpha, ax = _positive("width", width), _alpha(alpha), _axes(ax)
+    width, alpha, ax = real("width", width, above=0), _alpha(alpha), _axes(ax)
     x, t = _numpy(x[:, :n]), _numpy(t)  # (steps + 1, n, 2)
     if color is not None:
         ax.plot(x[:, :, 0], x[:, :, 1], color=color, linewidth=width, alpha=alpha)
@@ -211,7 +204,7 @@ def density(log_prob, ax=None, n=120, cmap="Greys"):
 
 def warped_grid(flow_map, ax=None, limit=2.0, n=13, color=MARGINAL, width=0.7):
     """The image of a square grid of lines under flow_map: (batch, 2) -> (batch, 2)."""
-    limit, width, n = _positive("limit", limit), _positive("width", width), whole("n", n, 1)
+    limit, width, n = real("limit", limit, above=0), real("width", width, above=0), whole("n", n, 1)
     ax = _axes(ax)
     along = torch.linspace(-limit, limit, 101, **cpu_floats())
     for value in np.linspace(-limit, limit, n):
@@ -255,7 +248,10 @@ def animate(frame, n_frames, size=(3.4, 3.2), seconds=4.0, loops=2, alt=""):
     from PIL import Image as Pillow
 
     n_frames, loops = whole("n_frames", n_frames, 1), whole("loops", loops, 0)
-    seconds, size = _positive("seconds", seconds), [_positive("size", side) for side in size]
+    seconds, size = (
+        real("seconds", seconds, above=0),
+        [real("size", side, above=0) for side in size],
+    )
     frames = _frames(frame, n_frames, size)
     # One palette for all frames, from all their colours, keeps the file small.
     every = np.concatenate([np.asarray(image)[::3, ::3] for image in frames])

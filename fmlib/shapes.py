@@ -33,9 +33,10 @@ def whole(name, value, low=None, high=None):
     return number
 
 
-def real(name, value):
+def real(name, value, low=None, above=None):
     """value as a float, if it is one finite number (of Python, NumPy or torch).
 
+    low: the least that it may be.  above: what it must exceed.
     Raises ValueError otherwise; True and False are no numbers here.
     """
     try:
@@ -45,6 +46,10 @@ def real(name, value):
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"{name} must be one finite number, got {value!r}")
+    if low is not None and number < low:
+        raise ValueError(f"{name} must be at least {low}, got {value!r}")
+    if above is not None and number <= above:
+        raise ValueError(f"{name} must be above {above}, got {value!r}")
     return number
 
 
@@ -159,6 +164,12 @@ def expand_time(t, x):
 def flat_points(x):
     """x, (batch, *dims), as (batch, dim); a point may be one number, and the batch empty."""
     return x.unsqueeze(-1).flatten(1)
+
+
+def cpu_floats():
+    """The dtype and device of points that are made from nothing, as in fmlib.data."""
+    wide = torch.get_default_dtype() == torch.float64
+    return {"dtype": torch.float64 if wide else torch.float32, "device": "cpu"}
 
 
 def noise_like(x, generator=None):

@@ -189,7 +189,7 @@ def solve(
     with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
         if method == "dopri5":
             clock = times.to(x_0)
-            states, nfe = _dopri5(checked, x_0, clock, real("rtol", rtol), real("atol", atol))
+            states, nfe = _dopri5(checked, x_0, clock, rtol, atol)
             if keep == "end":
                 clock, states = clock[-1:], states[-1:]
         else:
@@ -239,8 +239,9 @@ def _dopri5(velocity, x_0, times, rtol, atol):
     torchdiffeq reports a step size that went to zero by an assert. Where Python leaves asserts out
     (PYTHONOPTIMIZE) it would go on for ever: so the times at which it asks are watched as well.
     """
-    if min(rtol, atol) < 0 or max(rtol, atol) == 0:
-        raise ValueError(f"rtol and atol must be at least 0, one of them more, got {rtol}, {atol}")
+    rtol, atol = real("rtol", rtol, 0), real("atol", atol, 0)
+    if max(rtol, atol) == 0:
+        raise ValueError("rtol or atol must be above 0, got 0 and 0")
     if times[0] == times[-1]:
         raise ValueError(f"dopri5 needs times that differ, got {float(times[0]):g} for both ends")
     if x_0.numel() == 0:

@@ -1,5 +1,7 @@
 """What several test files share."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -29,6 +31,17 @@ def generator():
 def one_thread():
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@contextmanager
+def other_defaults(dtype, device="meta"):
+    """A caller who has set another default dtype and another default device."""
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def randn(*shape, seed=0, dtype=torch.float64):

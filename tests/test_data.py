@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import make_moons
 
+from conftest import other_defaults
 from fmlib import data
 from fmlib.metrics import over_floor
 from fmlib.tiny_flux import scenes
@@ -20,12 +21,8 @@ def drawn(name, n=50, **how):
 
 def under(dtype, function):
     """What a function returns under another default dtype and on another default device."""
-    torch.set_default_dtype(dtype)
-    try:
-        with torch.device("meta"):
-            return function()
-    finally:
-        torch.set_default_dtype(torch.float32)
+    with other_defaults(dtype):
+        return function()
 
 
 @every_set
@@ -38,11 +35,8 @@ def test_points_do_not_depend_on_torchs_defaults(name):
     # in float64 the same distribution, from longer random numbers
     found = under(torch.float64, lambda: drawn(name))
     assert found.dtype == torch.float64 and found.device.type == "cpu"
-    torch.set_default_dtype(torch.float64)
-    try:
+    with other_defaults(torch.float64, "cpu"):
         assert torch.equal(found, drawn(name))
-    finally:
-        torch.set_default_dtype(torch.float32)
 
 
 def test_digits_and_scenes_do_not_depend_on_torchs_defaults():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from conftest import PATHS, randn
+from conftest import PATHS, other_defaults, randn
 from fmlib import metrics
 from fmlib.metrics import (
     copying,
@@ -131,12 +131,8 @@ def test_a_metric_takes_clouds_in_any_layout_and_ignores_torchs_defaults(name):
     x, y = X.float(), Y.float()
     assert numbers(name, x, y) == numbers(name, x.double(), y.double())
     for default in (torch.float64, torch.bfloat16):
-        torch.set_default_dtype(default)
-        try:
-            with torch.device("meta"):
-                found = numbers(name)
-        finally:
-            torch.set_default_dtype(torch.float32)
+        with other_defaults(default):
+            found = numbers(name)
         assert found == expected
 
 

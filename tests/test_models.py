@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conftest import close, randn
+from conftest import close, other_defaults, randn
 from fmlib import models
 from fmlib.models import MLP, Classifier, DiT, UNet
 
@@ -86,12 +86,8 @@ def test_a_network_does_not_look_at_torchs_defaults(name):
     model = network(name)
     expected = model(IMAGES, *REST[name])
     for default in (torch.float64, torch.bfloat16):
-        torch.set_default_dtype(default)
-        try:
-            with torch.device("meta"):
-                close(model(IMAGES, *REST[name]), expected)
-        finally:
-            torch.set_default_dtype(torch.float32)
+        with other_defaults(default):
+            close(model(IMAGES, *REST[name]), expected)
     assert model(IMAGES, *REST[name]).dtype == torch.float64
 
 

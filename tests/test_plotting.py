@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import randn
+from conftest import other_defaults, randn
 
 matplotlib.use("Agg")
 
@@ -79,12 +79,8 @@ def picture(found):
 def test_a_picture_does_not_depend_on_torchs_defaults(name):
     expected = picture(call(name))
     for default in (torch.float64, torch.bfloat16):
-        torch.set_default_dtype(default)
-        try:
-            with torch.device("meta"):
-                found = call(name)
-        finally:
-            torch.set_default_dtype(torch.float32)
+        with other_defaults(default):
+            found = call(name)
         assert picture(found) == expected
 
 

@@ -288,7 +288,7 @@ def test_the_progress_bar_can_be_switched_off(seen, capfd, monkeypatch):
     [
         ({"steps": 0}, "steps must be an integer of at least 1, got 0"),
         ({"batch_size": 2.5}, "batch_size must be an integer"),
-        ({"lr": -1.0}, "lr must be positive"),
+        ({"lr": -1.0}, "lr must be above 0"),
         ({"lr": math.nan}, "lr must be one finite number"),
         ({"ema": 1.0}, r"ema must be None or in \[0, 1\)"),
         ({"warmup": 201}, "warmup must be an integer from 0 to 200, got 201"),

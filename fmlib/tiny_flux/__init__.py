@@ -85,9 +85,7 @@ def shifted_times(n, shift=1.0):
     Raises ValueError for n < 1, or a shift that is not positive.
     Esser et al. 2024, eq. 23, where t = 1 is noise.  Taught in: 09, section 6.
     """
-    n, shift = whole("n", n, 1), real("shift", shift)
-    if shift <= 0:
-        raise ValueError(f"shift must be positive, got {shift}: 1 leaves the times equally spaced")
+    n, shift = whole("n", n, 1), real("shift", shift, above=0)
     t = torch.linspace(0, 1, n + 1, device="cpu")
     return t / (shift - (shift - 1) * t)
 

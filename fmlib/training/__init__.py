@@ -99,9 +99,7 @@ def fit(
 
 def _checked_setting(steps, lr, warmup, batch_size, ema):
     """The numbers that decide a run, as Python's own; a checkpoint holds and compares them."""
-    steps, lr = whole("steps", steps, 1), real("lr", lr)
-    if lr <= 0:
-        raise ValueError(f"lr must be positive, got {lr}")
+    steps, lr = whole("steps", steps, 1), real("lr", lr, above=0)
     ema = None if ema is None else real("ema", ema)
     if ema is not None and not 0 <= ema < 1:
         raise ValueError(f"ema must be None or in [0, 1), got {ema}")

@@ -8,6 +8,9 @@ from hypothesis import HealthCheck, settings
 
 from fmlib.paths import VE, VP, CondOT, Cosine, LinearVP, Polynomial
 
+on_a_graphics_card = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="needs a graphics card, as nothing else here does"
+)
 PATHS = [CondOT(), VP(), Cosine(), LinearVP(), Polynomial(3.0), VE(0.05, 10.0)]
 
 # No test knows what time it is.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import other_defaults, randn
+from conftest import on_a_graphics_card, other_defaults, randn
 from fmlib.couplings import independent, masked, minibatch_ot
 from fmlib.diffusion import DDPM
 from fmlib.exact import EmpiricalTarget, GaussianMixture, two_moons_target
@@ -175,6 +175,14 @@ def test_the_default_device_is_nobodys_business(name):
         result = TABLE[name](X)
     assert result.device.type == "cpu"
     agree(result, expected)
+
+
+@on_a_graphics_card
+@each
+def test_a_graphics_card_gives_the_same_numbers(name):
+    result = TABLE[name](X.cuda())
+    assert result.device.type == "cuda"
+    agree(result.cpu(), TABLE[name](X))
 
 
 @each

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conftest import close, other_defaults, randn
+from conftest import close, on_a_graphics_card, other_defaults, randn
 from fmlib import models
 from fmlib.models import MLP, Classifier, DiT, UNet
 
@@ -89,6 +89,14 @@ def test_a_network_does_not_look_at_torchs_defaults(name):
         with other_defaults(default):
             close(model(IMAGES, *REST[name]), expected)
     assert model(IMAGES, *REST[name]).dtype == torch.float64
+
+
+@on_a_graphics_card
+@every_model
+def test_a_graphics_card_gives_the_same_numbers(name):
+    model = network(name)
+    expected = model(IMAGES, *REST[name])
+    close(model.cuda()(IMAGES.cuda(), *(z.cuda() for z in REST[name])).cpu(), expected)
 
 
 def refused(x):

@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +14,13 @@ import torch
 from torch import nn
 
 import fmlib
+from conftest import on_a_graphics_card
 from fmlib.exact import GaussianMixture
 from fmlib.losses import cfm_loss
 from fmlib.models import MLP
 from fmlib.paths import CondOT, PathSample
 from fmlib.solvers import solve
-from fmlib.training import fit
+from fmlib.training import examples, fit
 
 
 def draw(n, generator):
@@ -147,6 +150,26 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     whole = train(straight, g, **options)
     assert torch.equal(weights(resumed), weights(straight))
     assert torch.equal(history.loss, whole.loss)
+
+
+@on_a_graphics_card
+def test_a_graphics_card_trains_the_same_network_and_resumes(tmp_path, monkeypatch):
+    """Whatever draws on the card's points, from a generator on the CPU, is the same run."""
+    points, file = 0.5 * torch.randn(500, 2), tmp_path / "run.pt"
+    clock = SimpleNamespace(monotonic=itertools.count(0, 2).__next__)  # each draw is saved
+    monkeypatch.setattr("fmlib.training.checkpoint.time", clock)
+
+    def end(device, **how):
+        model, g = model_and_generator()
+        draw = examples(CondOT(), points.to(device))
+        train(model.to(device), g, draw=draw, ema=0.9, **how)
+        return weights(model).cpu()
+
+    on_card = end("cuda")
+    torch.testing.assert_close(on_card, end("cpu"), rtol=1e-3, atol=1e-3)
+    end("cuda", checkpoint=file, watch=lambda step, model: step == 64)
+    assert torch.load(file, weights_only=True)["step"] == 64
+    assert torch.equal(end("cuda", checkpoint=file), on_card)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path):

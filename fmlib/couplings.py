@@ -31,7 +31,7 @@ def masked(x_1, mask, generator=None):
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
         raise ValueError("mask must be a bool tensor, True where x_1 is known")
     try:
-        mask = mask.expand_as(x_1)
+        mask = mask.to(x_1.device).expand_as(x_1)
     except RuntimeError:
         raise ValueError(
             f"mask must broadcast to x_1, {tuple(x_1.shape)}, got {tuple(mask.shape)}"

@@ -186,6 +186,7 @@ def run(folder, cells, claim_cell, keep):
 
 def in_a_process(*arguments):
     """run(), in a process of its own that has loaded the packages already."""
+    os.environ["TQDM_DISABLE"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
     with context.Pool(1) as pool:

@@ -12,7 +12,7 @@ def independent(x_0, x_1):
 
     x_0, x_1: (batch, *dims), drawn independently.  Returns (x_0, x_1).
     Raises ValueError if their shapes differ.
-    Lipman et al. 2024 (Guide and Code), section 4.3.  Taught in: 05, section 1.
+    Lipman et al. 2024 (Guide and Code), eq. 4.1.  Taught in: 05, section 1.
     """
     check_same_shape("x_0", x_0, "x_1", x_1)
     return x_0, x_1

@@ -42,7 +42,8 @@ def convert(value, x_t, t, path, given="noise", wanted="velocity", normal_source
     Raises ValueError for an unknown kind, t outside [0, 1], a score without a normal source,
     mismatched shapes, and at an end where what is given does not determine what is wanted: noise at
     alpha_t = 0, data at sigma_t = 0, a score that would be infinite.
-    Lipman et al. 2024 (Guide and Code), eqs. 4.55 to 4.58.  Taught in: 05, section 3.
+    Lipman et al. 2024 (Guide and Code), eqs. 4.55 to 4.57, and 4.77 for
+    the score.  Taught in: 05, section 3.
     """
     for name, kind in (("given", given), ("wanted", wanted)):
         if kind not in KINDS:
@@ -109,9 +110,10 @@ def transform_schedule(velocity, path, new_path):
     at its nearest end. Where d_sigma is infinite at path's end (VP and LinearVP at t = 1), the mean
     of the noise is taken to be 0 there, which is so for noise independent of the data.
     velocity(x, t): on path.  Returns velocity(x, r), for r a number, () or (batch,) in [0, 1].
-    Raises ValueError where new_path's own velocity is infinite (VP and LinearVP at r = 1), where
+    Raises ValueError where the slope of new_path's sigma is infinite (VP and LinearVP at r = 1; the
+    velocity itself is not, but cannot be had from the two means), where
     path's says nothing about the data (Polynomial at t = 0), and whenever velocity does.
-    Lipman et al. 2024 (Guide and Code), eqs. 4.32 to 4.35.  Taught in: 06, section 7.
+    Lipman et al. 2024 (Guide and Code), eqs. 4.65 to 4.69.  Taught in: 06, section 7.
     """
     try:
         path.d_sigma(1.0)
@@ -151,7 +153,7 @@ def guide(conditional, unconditional, w):
     w: the guidance scale; 0 leaves the unconditional velocity and 1 the conditional one, and the
     other is not asked for then.  Returns velocity(x, t), to be given to solve.
     Raises ValueError for a w that is no finite number; velocity does for results unlike x.
-    Ho and Salimans 2022, eq. 6, where w counts from 0.  Taught in: 09, section 1.
+    Ho and Salimans 2022, eq. 6, where w counts from 0.  Taught in: 09, section 2.
     """
     w = real("w", w)
 

@@ -4,7 +4,8 @@
     .venv/bin/python tools/mutants.py 07 "a name" one of them
 
 A mutant is a small change of a lesson under which one of its sentences is false; its claim, an
-assert, then has to fail. They are stored in tests/mutants/NN.toml. The book shows them to readers.
+assert or an assert_close, then has to fail. They are stored in tests/mutants/NN.toml. The book
+shows them to readers.
 """
 
 import ast
@@ -16,6 +17,7 @@ import os
 import sys
 import time
 import tomllib
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,14 +135,21 @@ def needed(cells, claim_cell, also=()):
 # Running them.
 
 
+def is_assert(node):
+    """Is this statement an assert, or a call of assert_close?"""
+    call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return isinstance(node, ast.Assert) or (
+        call and getattr(node.value.func, "attr", "") == "assert_close"
+    )
+
+
 def the_assert(source, claim):
-    """The assert, in a cell's code, on whose lines the claim stands."""
+    """The first and last line of the assert, in a cell's code, on whose lines the claim stands."""
     lines = source.splitlines()
     found = [
         node
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Assert)
-        and claim in "\n".join(lines[node.lineno - 1 : node.end_lineno])
+        if is_assert(node) and claim in "\n".join(lines[node.lineno - 1 : node.end_lineno])
     ]
     if len(found) != 1:
         raise ValueError(f"{claim!r} is on the lines of {len(found)} asserts, not of one")
@@ -153,9 +162,10 @@ class Without(ast.NodeTransformer):
     def __init__(self, keep):
         self.keep = keep
 
-    def visit_Assert(self, node):
-        kept = self.keep is None or node.lineno in self.keep
-        return node if kept else ast.copy_location(ast.Pass(), node)
+    def generic_visit(self, node):
+        if is_assert(node) and self.keep is not None and node.lineno not in self.keep:
+            return ast.copy_location(ast.Pass(), node)
+        return super().generic_visit(node)
 
 
 def run(folder, cells, claim_cell, keep):
@@ -175,12 +185,13 @@ def run(folder, cells, claim_cell, keep):
             with redirect_stdout(io.StringIO()):
                 exec(code, namespace)
         except AssertionError as error:
-            place = error.__traceback__
-            while place.tb_next:
-                place = place.tb_next
-            if place.tb_frame.f_code.co_filename != claim_cell:
+            calls = [
+                (f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)
+            ]
+            lines = [line for file, line in calls if file == claim_cell]
+            if not lines:
                 raise
-            return place.tb_lineno
+            return lines[-1]
     return None
 
 

@@ -65,6 +65,7 @@ ROWS = {  # name -> a function of points, each row of whose result depends on th
     "solvers.heun_step": lambda x: heun_step(still, x, HALF, 0.1),
     "solvers.rk4_step": lambda x: rk4_step(still, x, HALF, 0.1),
     "solvers.solve": lambda x: solve(still, x, 4, "midpoint").end,
+    "solvers.solve (times)": lambda x: solve(still, x, [0.0, 0.3, 1.0], "heun").end,
     "solvers.solve (dopri5)": lambda x: solve(still, x, 1, "dopri5", rtol=1e-9, atol=1e-9).end,
 }
 CLOUDS = {  # the same for results that depend on all rows together, or on the order of draws

@@ -70,7 +70,19 @@ def test_every_sentence_of_a_scene_describes_it(layout):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a cat", "a three left", "two three", "a one above", "a one above a two below a six"],
+    [
+        "",
+        "a cat",
+        "a three left",
+        "two three",
+        "a one above",
+        "a one above a two below a six",
+        "three",
+        "a three left a seven",
+        "an three left of a seven",
+        "a eight",
+        "of two twos",
+    ],
 )
 def test_what_is_not_of_the_grammar_is_refused(text):
     for function in (parse, lambda text: encode([text])):

@@ -97,7 +97,7 @@ def paint(model, y, w=2.0, steps=16, shift=1.0, generator=None):
 
     w: the guidance scale, 1 for none.  steps, shift: the times, as shifted_times gives them.
     Raises ValueError as guide and shifted_times do, and for a model that returns no pictures.
-    Ho and Salimans 2022, eq. 6, where w counts from 0.  Taught in: 09, sections 1 and 6.
+    Ho and Salimans 2022, eq. 6, where w counts from 0.  Taught in: 09, sections 2 and 6.
     """
     nothing = torch.zeros_like(y)
     guided = guide(lambda x, t: model(x, t, y), lambda x, t: model(x, t, nothing), w)

@@ -66,8 +66,15 @@ def parse(prompt):
     Raises ValueError for a sentence that is not of the grammar.
     """
     if isinstance(prompt, torch.Tensor):
-        prompt = " ".join(WORDS[i] for i in prompt.tolist())
-    words = [word for word in prompt.lower().split() if word not in ("a", "an", "of")]
+        return _scene([WORDS[i] for i in prompt.tolist() if i], prompt)
+    said = prompt.lower().split()
+    scene = _scene([word for word in said if word not in ("a", "an", "of")], prompt)
+    if " ".join(said) not in prompts(scene):  # an article is missing or wrong, or an "of"
+        raise _not_of_the_grammar(prompt)
+    return scene
+
+
+def _scene(words, prompt):
     for between, step in (("above", 1), ("below", -1)):
         if between in words:
             i = words.index(between)
@@ -84,7 +91,11 @@ def _row(words, prompt):
         case [a, "left" | "right" as side, b] if a in NAMES and b in NAMES:
             pair = NAMES.index(a), NAMES.index(b)
             return pair if side == "left" else pair[::-1]
-    raise ValueError(
+    raise _not_of_the_grammar(prompt)
+
+
+def _not_of_the_grammar(prompt):
+    return ValueError(
         f"{prompt!r} is not of the grammar: try 'a three left of a seven above a two', 'two nines'"
     )
 

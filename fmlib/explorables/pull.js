@@ -20,7 +20,7 @@ export function setup(root, data, { colors }) {
   stage.paint = () => {
     const { weights, velocity, mean, carriers } = numbers(), most = Math.max(...weights);
     data.points.forEach((end, i) => {
-      const alpha = 0.02 + 0.5 * (weights[i] / most);
+      const alpha = 0.02 + 0.35 * (weights[i] / most);
       stage.line([...x, ...end], stage.colors.ink, 1, alpha);
     });
     stage.dots(points, stage.colors.target, 2.2);

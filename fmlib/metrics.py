@@ -99,8 +99,10 @@ def over_floor(draw_samples, draw_data, n=400, repeats=10, distance=wasserstein)
     """The distance of samples from data, as a multiple of the distance of data from data.
 
     = sum_k distance(samples_k, data_k) / sum_k distance(other data_k, data_k), every cloud drawn
-    afresh: draw_samples(n) and draw_data(n) -> (n, *dims). 1 means that no test by this distance
-    could tell them apart; for the default n and repeats, expect a spread of about 0.1 around it.
+    afresh: draw_samples(n) and draw_data(n) -> (n, *dims). 1 is the mean for
+    independent draws of the data, with a spread of about 0.1 for the default n and repeats. It is
+    no proof: draws that are spread more evenly than chance come below 1, and an error smaller than
+    the floor hides in it. A second number that fails differently should stand beside it.
     Returns a float.  Raises ValueError as distance does, for clouds of another size than n, and for
     a floor of 0, where all draws of the data are the same.
     Taught in: 02, section 6.

@@ -53,7 +53,7 @@ def euler_step(velocity, x, t, h):
 def midpoint_step(velocity, x, t, h):
     """x + h u_{t+h/2}(x + (h/2) u_t(x)): the slope at mid-step. Second order, 2 evaluations.
 
-    Arguments as in euler_step.  Hairer, Norsett and Wanner 1993, eq. II.1.3.
+    Arguments as in euler_step.  Hairer, Norsett and Wanner 1993, eq. II.1.4.
     """
     return x + h * velocity(x + 0.5 * h * velocity(x, t), t + 0.5 * h)
 
@@ -167,7 +167,8 @@ def solve(
 ):
     """Follow dx/dt = velocity(x, t) from x_0 at t_start to t_end; return a Trajectory.
 
-    velocity(x, t) -> (batch, *dims), with t a tensor of shape ().  x_0: (batch, *dims).
+    velocity(x, t) -> (batch, *dims), with t a tensor of shape ().  x_0: (batch, *dims), float32 or
+    float64: in 16 bits small steps are rounded away.
     steps: how many equal steps, or the times themselves, n + 1 of them, rising or falling in
     [0, 1].  method: "euler", "midpoint", "heun", "rk4" take these steps; "dopri5" (through
     torchdiffeq) chooses its own to meet rtol and atol, and reports the states at these times.
@@ -213,7 +214,7 @@ def sde_solve(
     steps: how many, or the rising times themselves, as in solve.
     Returns a Trajectory, whose nfe counts a velocity with its score as one.
     Raises ValueError as solve does, and unless t_start < t_end: noise cannot be taken back.
-    Maruyama 1955; Song et al. 2021, eqs. 37 and 38; Albergo et al. 2023, corollary 18.
+    Maruyama 1955; Albergo et al. 2023, corollary 18; Song et al. 2021, appendix D.1, for g = 0.
     Taught in: 06, section 6.
     """
     check_start("x_0", x_0, keep, {"velocity": velocity, "score": score})

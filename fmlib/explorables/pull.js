@@ -20,8 +20,8 @@ export function setup(root, data, { colors }) {
   stage.paint = () => {
     const { weights, velocity, mean, carriers } = numbers(), most = Math.max(...weights);
     data.points.forEach((end, i) => {
-      const alpha = 0.03 + 0.6 * (weights[i] / most);
-      stage.line([...x, ...end], stage.colors.source, 1, alpha);
+      const alpha = 0.02 + 0.35 * (weights[i] / most);
+      stage.line([...x, ...end], stage.colors.ink, 1, alpha);
     });
     stage.dots(points, stage.colors.target, 2.2);
     stage.arrow(...x, mean[0] - x[0], mean[1] - x[1], stage.colors.ink, 2.4, 9);

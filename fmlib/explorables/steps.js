@@ -15,10 +15,10 @@ export function setup(root, data, given) {
     const { states, exact, nfe, error } = model.compare(choice());
     stage.field(model.field(field.value), 0, { scale: 40 });
     for (let i = 0; i < x_0.length / 2; i++) {
-      stage.line(stage.way(exact, i), stage.colors.ink, 1.8);
-      stage.line(stage.way(states, i), stage.colors.target, 1.4, 1, [5, 3]);
+      stage.line(stage.way(exact, i), stage.colors.faint, 4);
+      stage.line(stage.way(states, i), stage.colors.ink, 1.4, 1, [5, 3]);
     }
-    states.forEach((x) => stage.dots(x, stage.colors.target, 2.2, 1));
+    states.forEach((x) => stage.dots(x, stage.colors.ink, 2.2, 1));
     stage.dots(x_0, stage.colors.source, 5, 1);
     stage.say(`${nfe} velocity evaluations\nError at t = 1 (rms): ${short(error)}`);
   };

@@ -1,6 +1,6 @@
-// Path x coupling x data scale, in one dimension, where all is known: who is straighter, who wins?
+// Path x coupling x data, in one dimension, where all is known: who is straighter, who wins?
 // data: target (means (K, 1), stds, weights at scale 1), paths {name: spec}, t_end {name: time},
-//       n_particles, scale, nfe, method, path, coupling
+//       n_particles, scale, shift, nfe, method, path, coupling
 import { makeModel } from "./maths/race.js";
 import { SOLVERS } from "./maths/solvers.js";
 import { Stage } from "./stage.js";
@@ -12,6 +12,10 @@ export function setup(root, data, { colors }) {
   const stage = new Stage(root, { alt: data.alt, box, hint, colors });
   const scale = stage.slider({
     name: "scale", label: "Data scale", min: 0.25, max: 4, step: 0.25, value: data.scale,
+    format: fixed,
+  });
+  const shift = stage.slider({
+    name: "shift", label: "Data moved by", min: 0, max: 4, step: 0.25, value: data.shift,
     format: fixed,
   });
   const nfe = stage.slider({
@@ -26,14 +30,18 @@ export function setup(root, data, { colors }) {
   stage.output.before(table);
 
   const model = makeModel(data), { n } = model;
-  const choice = () => ({ scale: scale.value, nfe: nfe.value, method: method.value });
+  const choice = () => ({
+    scale: scale.value, shift: shift.value, nfe: nfe.value, method: method.value,
+  });
 
   stage.paint = () => {
     const chosen = `${path.value}, ${coupling.value}`, found = model.rows(choice());
     const shown = found.find((row) => row.name === chosen);
-    const reach = 0.7 / Math.max(2.7, 1.6 * scale.value);
+    const top = Math.max(2.7, shift.value + 1.7 * scale.value);
+    const bottom = Math.min(-2.7, shift.value - 1.7 * scale.value);
+    const height = (x) => (1.4 * (x - bottom)) / (top - bottom) - 0.7;
     const draw = (states, i, color, width, dash) => {
-      const way = states.flatMap((x, s) => [(2 * s) / (states.length - 1), reach * x[i]]);
+      const way = states.flatMap((x, s) => [(2 * s) / (states.length - 1), height(x[i])]);
       stage.line(way, color, width, 1, dash);
       return way;
     };
@@ -45,7 +53,7 @@ export function setup(root, data, { colors }) {
     const best = Math.min(...found.map((row) => row.error));
     const head = ["flow", "S", "error"].map((text) => element("th", { scope: "col" }, text));
     table.replaceChildren(
-      element("caption", {}, "Straightness S, relative, and rms error"),
+      element("caption", {}, "Straightness S, and rms error"),
       element("tr", {}, ...head),
       ...found.map((row) => {
         const look = [row.error === best && "fm-best", row === shown && "fm-shown"];

@@ -15,7 +15,7 @@ CHOICES = {  # for each explorable, by the names of its controls
     "steps": [{"n_steps": n, "method": m} for n, m in ((1, "euler"), (7, "heun"), (40, "rk4"))],
     "draw": [{"std": 0.2}],
     "network": [{"n_steps": n, "method": m} for n, m in ((1, "euler"), (9, "midpoint"))],
-    "race": [{"scale": 0.5, "nfe": 2, "method": "heun"}, {"scale": 2, "nfe": 16}],
+    "race": [{"scale": 0.5, "nfe": 2, "method": "heun"}, {"scale": 2, "shift": 1.5, "nfe": 16}],
 }
 SHOWN = {  # what the text beside the picture says of the numbers
     "cloud": lambda got: [f"{got['speed']:.2f}", f"{abs(got['entropy']):.2f}"],

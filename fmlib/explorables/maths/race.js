@@ -1,4 +1,5 @@
 // What race.js shows: path x coupling in one dimension, their straightness and their errors.
+// The data are those of data.target, `scale` times as wide and moved by `shift`.
 import { each, makeMixture, makePath } from "./field.js";
 import { rms, SOLVERS, solve } from "./solvers.js";
 import { invert, makeTransport, quantile } from "./transport.js";
@@ -29,7 +30,7 @@ function makeEntry(target, path, coupling, transport) {
 }
 
 
-// fmlib.metrics.straightness, relative.
+// fmlib.metrics.straightness, absolute.
 function straightness(states) {
   const chord = states.at(-1).map((x, i) => x - states[0][i]), steps = states.length - 1;
   let sum = 0;
@@ -37,13 +38,13 @@ function straightness(states) {
     const lag = (d, i) => d - steps * (states[s + 1][i] - states[s][i]);
     sum += chord.reduce((all, d, i) => all + lag(d, i) ** 2, 0);
   }
-  return sum / steps / chord.reduce((all, d) => all + d * d, 0);
+  return sum / steps / chord.length;
 }
 
 export function makeModel(data) {
   const n = data.n_particles;
   const x_0 = Float64Array.from({ length: n }, (_, i) => -quantile((i + 0.5) / n, 0));
-  let entries = {}, scaled = 0; // all entries with their exact trajectories, for one scale
+  let entries = {}, ready = ""; // all entries with their exact trajectories, for one target
 
   function entry(target, transport, name, how) {
     const made = makeEntry(target, makePath(data.paths[name]), how, transport);
@@ -55,21 +56,21 @@ export function makeModel(data) {
     return { name: `${name}, ${how}`, velocity: made.velocity, end, states, S };
   }
 
-  function prepare(scale) {
-    if (scaled === scale) return;
+  function prepare(scale, shift) {
+    if (ready === `${scale} ${shift}`) return;
     const { means, stds, weights } = data.target;
     const target = {
-      means: means.map(([m]) => [m * scale]), weights,
+      means: means.map(([m]) => [m * scale + shift]), weights,
       stds: each(stds, means.length).map((s) => s * scale),
     };
     const transport = makeTransport(target);
     entries = Object.keys(data.paths).flatMap((name) =>
       ["independent", "OT"].map((how) => entry(target, transport, name, how)));
-    scaled = scale;
+    ready = `${scale} ${shift}`;
   }
 
-  function rows({ scale, nfe, method }) {
-    prepare(scale);
+  function rows({ scale, shift, nfe, method }) {
+    prepare(scale, shift);
     const steps = Math.max(1, Math.floor(nfe / SOLVERS[method].cost));
     return entries.map(({ velocity, end, ...row }) => {
       const run = solve(velocity, x_0, steps, method, end).x;

@@ -19,6 +19,16 @@ def test_claim_fails_where_it_is_false(path, mutant):
     assert mutants.verdict(path, mutant) == ""
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
+def test_five_claims_of_a_lesson_have_a_mutant(path):
+    found = mutants.mutants(path)
+    assert len({(m.claim_cell, m.claim) for m in found}) >= 5
+    assert len({m.name for m in found}) == len(found)
+    for mutant in found:
+        assert "# claim" in mutants.sources(path)[mutant.claim_cell], mutant.name
+        assert mutant.says.endswith(".") and mutant.change.endswith("."), mutant.name
+
+
 # The tool finds the cells that a claim needs, and sees a mutant that shows nothing.
 
 CELLS = {

@@ -15,21 +15,23 @@ check, expect, agree, run = lesson.check, lesson.expect, lesson.agree, lesson.ru
 @check
 def check_midpoint_step(midpoint_step):
     """midpoint_step(velocity, x, t, h) -> like x."""
-    x, t, h = points(5, 2), torch.tensor(0.3, dtype=torch.float64), 0.2
+    for x, time, h in ((points(5, 2), 0.3, 0.2), (points(3, 4), 0.9, -0.5)):
+        t = torch.tensor(time, dtype=torch.float64)
 
-    def step(velocity):
-        velocity = Counted(velocity)
-        return run(midpoint_step, velocity, x, t, h, like=x), velocity.times
+        def step(velocity, x=x, t=t, h=h):
+            velocity = Counted(velocity)
+            return run(midpoint_step, velocity, x, t, h, like=x), velocity.times
 
-    agree(step(lambda x, t: torch.ones_like(x))[0] - x, h, 1e-9, "midpoint-length")
-    end, times = step(lambda x, t: 2 * t * torch.ones_like(x))
-    expect(len(times) > 1, "midpoint-once")
-    agree(end - x, (0.3 + h) ** 2 - 0.3**2, 1e-9, "midpoint-time")
-    end, times = step(lambda x, t: x)
-    agree(end / x, 1 + h + h**2 / 2, 1e-9, "midpoint-place")
-    expect(len(times) == 2, "midpoint-calls", calls=len(times))
-    where = sorted(round((time - 0.3) / h, 6) for time in times)
-    expect(where == [0, 0.5], "midpoint-where", first=where[0], second=where[1])
+        agree(step(lambda x, t: torch.ones_like(x))[0] - x, h, 1e-9, "midpoint-length")
+        end, times = step(lambda x, t: 2 * t * torch.ones_like(x))
+        expect(len(times) > 1, "midpoint-once")
+        at = {"t": time, "end": time + h}
+        agree(end - x, (time + h) ** 2 - time**2, 1e-9, "midpoint-time", **at)
+        end, times = step(lambda x, t: x)
+        agree(end / x, 1 + h + h**2 / 2, 1e-9, "midpoint-place")
+        expect(len(times) == 2, "midpoint-calls", calls=len(times))
+        where = sorted(round((time - float(t)) / h, 6) + 0.0 for time in times)
+        expect(where == [0, 0.5], "midpoint-where", first=where[0], second=where[1])
     lesson.in_float32(midpoint_step, lambda x, t: x, points(4, 3), 0.3, h, like=points(4, 3))
 
 

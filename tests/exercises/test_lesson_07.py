@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.integrate import quad
 from scipy.optimize import brentq, minimize_scalar
-from solved import answers
+from solved import answers, checks_of
 
 from fmlib.metrics import straightness
 from fmlib.solvers import Trajectory, euler_step, heun_step, midpoint_step, rk4_step, solve
@@ -349,7 +349,7 @@ WRONG = {
         ((loop(time=lambda a, b: b), times()), "at-step"),  # right end
         ((loop(time=lambda a, b: (a + b) / 2), times()), "at-step"),
         ((loop(keep=True), times()), "at-place"),
-        ((loop(), times(density=lambda bend: bend)), "times-miss"),
+        ((loop(keep=True), times(density=lambda bend: bend)), "at-place"),
     ],
     "check_paired_S": [
         (lambda s, rho: (2 - math.pi / 2) * s * s, "pairs-independent"),
@@ -381,3 +381,12 @@ WRONG = {
 }
 
 test_right, test_wrong, test_there_are_enough_of_both = answers("07", RIGHT, WRONG)
+
+
+def test_euler_at_scores_without_step_times(capsys):
+    def stub(t, bend, n):
+        raise NotImplementedError
+
+    for other in (stub, times(density=lambda bend: bend)):
+        checks_of("07").check_euler_at(loop(), other)
+        assert "Of yours, once step_times passes" in capsys.readouterr().out

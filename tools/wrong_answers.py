@@ -40,8 +40,12 @@ ALONE |= {"deepcopy", "softmax", "flip", "clone"}  # a call of these may be left
 SOLVERS = ["euler", "midpoint", "heun", "rk4"]
 # What an answer may make of an argument before it looks at it.
 IGNORED = ["{0} = first_seen('{0}', {0})", "{0} = abs({0})", "{0} = -{0}", "{0} = 0 * {0}"]
-IGNORED += ["{0} = 0 * {0} + 1", "{0} = {0}[:1].expand_as({0})", "{0} = {0}.mean(0).expand_as({0})"]
-IGNORED += ["{0} = {0}.clamp(-1, 1)", "{0} = {0}.sort(0).values", "{0} = min({0}, 2)"]
+IGNORED += [
+    "{0} = 0 * {0} + 1",
+    "{0} = {0}[:1].expand_as({0})",
+    "{0} = {0}[:].mean(0).expand_as({0})",
+]
+IGNORED += ["{0} = {0}.clamp(-1, 1)", "{0} = {0}[:].sort(0).values", "{0} = min({0}, 2)"]
 COUNTS = {"n", "nfe", "n_steps", "repeats"}  # of these alone the last one is a mistake
 POSITIVE = COUNTS | {"t", "steps", "errors", "stds", "power", "s", "w", "b", "alpha", "sigma"}
 POSITIVE |= {"ratio", "bend", "times", "a_k", "a_j", "share", "between", "within", "t_end", "e"}
@@ -161,7 +165,7 @@ def _replaced(function):
 
 
 def _put(function, i, field, k, new):
-    """A copy of a function, with something new in a field, or a list's place k, of its i-th node."""
+    """A copy of a function, something new in a field, or a list's place k, of its i-th node."""
     function = copy.deepcopy(function)
     parent = list(ast.walk(function))[i]
     value = getattr(parent, field)

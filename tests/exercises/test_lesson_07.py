@@ -104,8 +104,9 @@ def clock_by_roots(t, s):
     def angle(m):
         return brentq(lambda a: 1 + (s**2 - 1) * math.sin(a) ** 2 - m**2, 0, math.pi / 2)
 
-    inner = [angle(1 + (s - 1) * float(v)) for v in t[1:-1].double()]
-    return torch.tensor([0.0, *inner, math.pi / 2], dtype=t.dtype)
+    ends = {0.0: 0.0, 1.0: math.pi / 2}
+    found = [ends.get(v) if v in ends else angle(1 + (s - 1) * v) for v in t.tolist()]
+    return torch.tensor(found, dtype=t.dtype)
 
 
 def corrected(bend=None, half=0.5):

@@ -101,7 +101,7 @@ def _posterior(target, x, t):
 def _expect_width_in_weights(component_weights, stds):
     """Of two components around the origin the narrow one is more likely there, by the variances."""
     t, two = 0.8, stds.new_zeros(2, 2)
-    pair, place = stds[[0, 2]], stds.new_zeros(1, 2)
+    pair, place = stds[[0, 1]], stds.new_zeros(1, 2)
     got = run(component_weights, place, t, two, pair, like=stds.new_empty(1, 2))
     variance = (t * pair) ** 2 + (1 - t) ** 2
     ratio, exact = float(got[0, 0] / got[0, 1]), float(variance[1] / variance[0])

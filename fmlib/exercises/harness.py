@@ -90,8 +90,13 @@ class Lesson:
                     error.name, error.hint = own, text(self.section, own, "hint")
             raise
 
-    def in_float32(self, answer, *arguments, like):
-        """Call an answer with float32 in place of float64; it must return float32, as like."""
+    def in_float32(self, answer, *arguments, like, rows=True):
+        """Call an answer with float32 in place of float64; it must return float32, as like.
+
+        rows: each row of the result must also depend on its own row of the arguments alone.
+        """
+        if rows and like.ndim:
+            _expect_own_rows(answer, arguments, like)
         double = torch.float64
         arguments = [
             a.float() if isinstance(a, torch.Tensor) and a.dtype == double else a for a in arguments
@@ -149,6 +154,21 @@ def run(answer, *arguments, like=None):
         _require(parts, "wrong-type", says="wrong-parts", answer=name, count=len(like), kind=kind)
         return tuple(_tensor(name, *pair) for pair in zip(result, like, strict=True))
     return result if like is None else _tensor(name, result, like)
+
+
+def _expect_own_rows(answer, arguments, like):
+    """Every other row, in reverse, must give what the rows give among all."""
+    order = torch.arange(len(like) - 1, -1, -2)
+
+    def some(argument):
+        column = isinstance(argument, torch.Tensor) and argument.ndim
+        return argument[order] if column and len(argument) == len(like) else argument
+
+    whole = run(answer, *arguments, like=like)[order]
+    off = (run(answer, *map(some, arguments), like=like[order]) - whole).abs()
+    name = getattr(answer, "__name__", type(answer).__name__)
+    right = float(off.max()) < 1e-4 * (1 + float(whole.abs().max()))
+    _require(right, "rows-mixed", answer=name, off=off.max())
 
 
 def _copied(argument):

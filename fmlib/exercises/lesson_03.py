@@ -36,12 +36,13 @@ def check_cosine_velocity(cosine_velocity):
     right = gap(u, 0.5 * math.pi * x_1) < CLOSE
     expect(right, "walk-factor", ratio=u[0, 0] / x_1[0, 0])
     times = torch.tensor([0.3, 0.8], dtype=x.dtype)
-    for time in times:
-        walk, exact = _walk_velocity(x, x_1, time)
-        got = run(cosine_velocity, walk, x_1, time, like=x)
+    pairs = ((x, x_1), (points(6, 2, seed=2), x - 1))
+    for time, (start, end) in zip(times, pairs, strict=True):
+        walk, exact = _walk_velocity(start, end, time)
+        got = run(cosine_velocity, walk, end, time, like=x)
         i = int((got - exact).norm(dim=1).argmax())
         right = gap(got, exact) < CLOSE
-        found = {"x": x[i], "x_1": x_1[i], "exact": exact[i], "got": got[i]}
+        found = {"x": start[i], "x_1": end[i], "exact": exact[i], "got": got[i]}
         expect(right, "walk-place", t=time, **found)
 
     def alone(x, x_1, t):
@@ -55,17 +56,20 @@ def check_cosine_velocity(cosine_velocity):
 @check
 def check_arrow_tip(arrow_tip):
     """arrow_tip(velocity, x, t) -> like x."""
-    x, one = points(20, 2), EmpiricalTarget(torch.tensor([[1.5, -0.5]], dtype=torch.float64))
+    one = EmpiricalTarget(torch.tensor([[1.5, -0.5]], dtype=torch.float64))
     several = GaussianMixture(2 * points(4, 2, seed=1), stds=0.3)
 
     def tip(target, t):
+        x = points(20, 2, seed=int(10 * t))
         return run(arrow_tip, target.along(PATH).velocity, x, t, like=x)
 
     for t, name in ((0.0, "tip-start"), (0.6, "tip-time")):
         got = tip(one, t)
         expect(gap(got, one.means) < 1e-2, name, says="tip-start", t=t, tip=got[0])
     for t in (0.2, 0.5, 0.9):
-        agree(tip(several, t), several.along(PATH).posterior_mean(x, t), CLOSE, "tip-flow", t=t)
+        exact = several.along(PATH).posterior_mean(points(20, 2, seed=int(10 * t)), t)
+        agree(tip(several, t), exact, CLOSE, "tip-flow", t=t)
+    x = points(20, 2)
     lesson.in_float32(arrow_tip, several.along(PATH).velocity, x, 0.5, like=x)
 
 
@@ -97,7 +101,7 @@ def _posterior(target, x, t):
 def _expect_width_in_weights(component_weights, stds):
     """Of two components around the origin the narrow one is more likely there, by the variances."""
     t, two = 0.8, stds.new_zeros(2, 2)
-    pair, place = stds[[0, 2]], stds.new_zeros(1, 2)
+    pair, place = stds[[0, 1]], stds.new_zeros(1, 2)
     got = run(component_weights, place, t, two, pair, like=stds.new_empty(1, 2))
     variance = (t * pair) ** 2 + (1 - t) ** 2
     ratio, exact = float(got[0, 0] / got[0, 1]), float(variance[1] / variance[0])
@@ -111,7 +115,7 @@ def check_component_weights(component_weights):
     """component_weights(x, t, means, stds) -> (batch, K)."""
     means, x = 1.5 * points(3, 2, seed=2), 2 * points(20, 2)
     same = x.new_full((3,), 0.4)
-    stds = torch.tensor([0.2, 0.6, 1.5], dtype=x.dtype)
+    stds = torch.tensor([0.2, 1.5, 0.6], dtype=x.dtype)
     like = x.new_empty(20, 3)
 
     def weights(t, stds):

@@ -27,10 +27,9 @@ def _mixture():
 @check
 def check_velocity_from_v(velocity_from_v):
     """velocity_from_v(x, v, t, path) -> like x, on paths with alpha^2 + sigma^2 = 1."""
-    x = points(20, 2)
     cases = [(Cosine(), 0.3), (VP(), 0.3), (VP(), 0.8), (LinearVP(), 0.6)]
     for i, (path, time) in enumerate(cases):
-        t, field = _t(time), _mixture().along(path)
+        t, x, field = _t(time), points(20, 2, seed=i), _mixture().along(path)
         x_1, x_0 = field.posterior_mean(x, t), -path.sigma(t) * field.score(x, t)
         v, u = path.alpha(t) * x_0 - path.sigma(t) * x_1, field.velocity(x, t)
         got = run(velocity_from_v, x, v, t, path, like=x)
@@ -57,6 +56,7 @@ def check_score_factor(score_factor):
     expect(abs(late) < 0.01, "factor-end", got=late)
     x = points(len(t), 2)
     for path in (Cosine(), VP(), CondOT()):  # on the last, two mistakes look alike
+        t = 0.98 * t.flip(0)
         c = run(score_factor, t, path, like=t)[:, None]
         x_grad, field = x.clone().requires_grad_(), _mixture().along(path)
         (score,) = torch.autograd.grad(field.log_prob(x_grad, t).sum(), x_grad)
@@ -66,7 +66,7 @@ def check_score_factor(score_factor):
         expect(gap(rest - c * score, u) > 1e-6, "factor-sign", got=got[3, 0], **found)
         right = gap(got, u) < 1e-6
         expect(right, "factor-formula", says="factor-sign", got=got[3, 0], **found)
-    lesson.in_float32(score_factor, t[4], CondOT(), like=t[4])
+    lesson.in_float32(score_factor, t, CondOT(), like=t)
     told = {"early": (0.001, CondOT()), "first": (0.0, VP()), "last": (0.999, VP())}
     told = {name: run(score_factor, _t(t), path, like=float) for name, (t, path) in told.items()}
     return told | {"late": late}
@@ -154,11 +154,14 @@ def _on_the_moons(mean_square, total=1024):
     """The mean squares at n = 1, 16 and 256, all from the same points."""
     noise = points(total, 2).float()
     moons = two_moons(total, generator=torch.Generator().manual_seed(0))
-    one, few, many = (
-        run(mean_square, _shortest, _pool(noise), _pool(moons), n, total // n, like=float)
-        for n in (1, 16, 256)
-    )
-    return {"one": one, "few": few, "many": many, "share": (one - few) / (one - many)}
+    found, says = [], "length-unpaired"
+    for n, count in ((1, total), (16, total // 16), (256, total // 256)):
+        got = run(mean_square, _shortest, _pool(noise), _pool(moons), n, count, like=float)
+        exact = np.mean([*map(lambda *p: _square(*_shortest(*p)), noise.split(n), moons.split(n))])
+        agree(got, exact, 1e-3 * exact, "length-mean", says=says, n=n, count=count)
+        found += [got]
+    share = (found[0] - found[1]) / (found[0] - found[2])
+    return dict(zip(("one", "few", "many", "share"), (*found, share), strict=True))
 
 
 @check
@@ -168,7 +171,7 @@ def check_mean_square(mean_square):
     batches = list(zip(x_0.split(5), x_1.split(5), strict=True))
     best = [_square(*_shortest(*batch)) for batch in batches]
     got = run(mean_square, _shortest, _pool(x_0), _pool(x_1), 5, 4, like=float)
-    found = {"says": "length-unpaired", "exact": np.mean(best), "got": got}
+    found = {"says": "length-unpaired", "exact": np.mean(best), "got": got, "n": 5, "count": 4}
 
     def unlike(name, *others):
         for other in others:
@@ -217,6 +220,7 @@ def check_still_path(still_path):
     back = float(alpha.diff().min())
     expect(back > -1e-9, "still-forward", back=-back)
     four(torch.tensor(0.5))
+    lesson.in_float32(lambda t: torch.stack(still_path(t), 1), t, like=torch.stack([t] * 4, 1))
 
 
 def _linear_truth(path, t, rho):
@@ -237,10 +241,9 @@ CASES = [(CondOT(), 0.4), (Cosine(), 0.3), (VP(), 0.6)]
 @check
 def check_masked_noise(masked_noise):
     """masked_noise(x, t, path, rho) -> like x."""
-    x = points(20, 2)
-    for rho, unknown in ((0.0, "noise-unknown"), (0.8, "noise-rho")):
+    for rho, unknown in ((0.0, "noise-unknown"), (0.8, "noise-rho"), (-0.5, "noise-rho")):
         for path, time in CASES:
-            t = _t(time)
+            t, x = _t(time), points(20, 2, seed=int(10 * time + 20 * rho))
             got = run(masked_noise, x, t, path, rho, like=x)
             exact = x @ _linear_truth(path, t, rho)[0].T
             found = {"says": "noise-known", "path": type(path).__name__, "t": t, "rho": rho}
@@ -252,10 +255,9 @@ def check_masked_noise(masked_noise):
 @check
 def check_masked_score(masked_score):
     """masked_score(x, t, path, rho) -> like x."""
-    x = points(20, 2)
     for rho in (0.0, 0.8, -0.5):
         for path, time in CASES:
-            t = _t(time)
+            t, x = _t(time), points(20, 2, seed=20 + int(10 * time + 20 * rho))
             got = run(masked_score, x, t, path, rho, like=x)
             noise, precision = _linear_truth(path, t, rho)
             exact, identity = -x @ precision, -x @ noise.T / path.sigma(t)
@@ -288,9 +290,8 @@ def _masked_mixture(path, t, x):
 @check
 def check_masked_velocity(masked_velocity):
     """masked_velocity(x, score, t, path) -> like x."""
-    x = points(20, 2)
     for path, time in (*CASES, (VP(), 0.9)):
-        t = _t(time)
+        t, x = _t(time), points(20, 2, seed=int(10 * time))
         score, exact = _masked_mixture(path, t, x)
         got = run(masked_velocity, x, score, t, path, like=x)
         found = {"says": "flow-known", "path": type(path).__name__, "t": t}

@@ -83,7 +83,26 @@ def test_an_answer_that_is_none_gets_the_hint_for_it(answer, hint, monkeypatch, 
 
 def test_every_common_hint_is_given_to_some_answer():
     hints = {name for name, entry in COMMON.items() if "hint" in entry}
-    assert hints <= {hint for _, hint in BAD}
+    assert hints == {hint for _, hint in BAD if hint in hints} | {"rows-mixed"}
+
+
+MIXED = [
+    lambda x, t: x + t[:, None] - x.mean(0),
+    lambda x, t: (x + t[:, None]).sort(0).values,
+    lambda x, t: x + t[0],
+    lambda x, t: x[:1].expand_as(x),
+]
+
+
+@pytest.mark.parametrize("mixed", MIXED)
+def test_a_row_of_the_result_is_made_of_its_own_row(mixed):
+    @lesson.check
+    def check_midpoint_step(answer):
+        x = points(6, 2)
+        lesson.in_float32(answer, x, torch.linspace(0, 1, 6).double(), like=x)
+
+    assert verdict(check_midpoint_step, mixed) == "rows-mixed"
+    assert verdict(check_midpoint_step, lambda x, t: x + t[:, None]) == ""
 
 
 @pytest.mark.parametrize("bad", [True, "1", [1.0], np.ones(1)])

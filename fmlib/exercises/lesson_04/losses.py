@@ -19,9 +19,9 @@ PATH = CondOT()
 @check
 def check_swapped_velocity(swapped_velocity):
     """swapped_velocity(velocity, x, t) -> like x."""
-    data, x = points(6, 2, seed=1), points(40, 2)
-    target = EmpiricalTarget(data).along(PATH)
     for name, time in (("swap-middle", 0.5), ("swap-time", 0.2), ("swap-time", 0.7)):
+        data, x = points(6, 2, seed=int(10 * time)), points(40, 2, seed=1 + int(10 * time))
+        target = EmpiricalTarget(data).along(PATH)
         t = torch.tensor(time, dtype=x.dtype)
         got = run(swapped_velocity, target.velocity, x, t, like=x)
         x_0 = (x[:, None] - (1 - t) * data) / t  # the noise that each data point needs, (40, 6, 2)
@@ -48,7 +48,7 @@ def _expect_gradient(line_loss, x_0, x_1, t):
 def check_line_loss(line_loss):
     """line_loss(velocity, x_0, x_1, t) -> a tensor () that has a gradient."""
     x_0, x_1 = points(6, 1), points(6, 1, seed=1)
-    t = torch.linspace(0, 0.9, 6, dtype=x_0.dtype)
+    t = torch.linspace(0.9, 0, 6, dtype=x_0.dtype)
     rate = float(x_1[0] - x_0[0])
 
     def loss(velocity, x_0=x_0, x_1=x_1, t=t):
@@ -77,18 +77,23 @@ def check_line_loss(line_loss):
 def check_learned_instead(learned_instead):
     """learned_instead(u, mean, n) -> like u."""
     # Three equally likely examples, two of them at one place: (place, target).
-    place, target = np.array([0, 0, 1]), np.array([-1.0, 2.0, 4.0])
-    u, mean = torch.tensor([0.5, 4.0], dtype=torch.float64), float(target.mean())
+    place = np.array([0, 0, 1])
 
-    def best(n):  # the value at each place that minimises the mean of all tables of n examples
+    def best(
+        n, target
+    ):  # the value at each place that minimises the mean of all tables of n examples
         top, count = np.zeros(2), np.zeros(2)
         for batch in itertools.product(range(3), repeat=n):
             np.add.at(top, place[list(batch)], target[list(batch)].mean())
             np.add.at(count, place[list(batch)], 1)
         return torch.as_tensor(top / count)
 
-    for name, n in (("table-one", 1), ("table-many", 10**9), ("table-between", 3)):
-        got, exact = run(learned_instead, u, mean, n, like=u), best(n) if n < 10 else mean
+    cases = [("table-one", 1), ("table-many", 10**9), ("table-between", 3), ("table-between", 4)]
+    for (name, n), sign in itertools.product(cases, (1, -2)):
+        target = sign * np.array([-1.0, 2.0, 4.0])
+        u, mean = torch.as_tensor(sign * np.array([0.5, 4.0])), float(target.mean())
+        got = run(learned_instead, u, mean, n, like=u)
+        exact = best(n, target) if n < 10 else mean
         agree(got, exact, 1e-6, name, says="table-one", at=u, mean=mean, n=n)
 
 
@@ -132,7 +137,7 @@ def check_predicted_share(predicted_share):
 @check
 def check_median_velocity(median_velocity):
     """median_velocity(x, t, w) -> like x."""
-    x = torch.linspace(-3, 3, 60, dtype=torch.float64)
+    x = torch.linspace(-3, 3, 60, dtype=torch.float64).flip(0)
     both = torch.tensor([[1.0], [-1.0]], dtype=x.dtype)
     for name, time, w in (
         ("median-early", 0.01, 0.7),

@@ -124,6 +124,16 @@ class _Offset(torch.nn.Module):
         return self.velocity(x, t) + self.network(x, t)
 
 
+def _noise(model, batches):
+    """The variances of the gradients of these batches, summed."""
+    rows = []
+    for batch in batches:
+        loss = (model(batch.x_t, batch.t) - batch.dx_t).square().sum(1).mean()
+        parts = torch.autograd.grad(loss, list(model.parameters()))
+        rows.append(torch.cat([part.reshape(-1) for part in parts]))
+    return float(torch.stack(rows).var(0).sum())
+
+
 def _one_time_over_own(gradient_noise, count=32):
     """The noise of batches with one time each, over that with a time for each pair: at random
     weights, and at the exact field.
@@ -140,6 +150,9 @@ def _one_time_over_own(gradient_noise, count=32):
             own.append(PATH.sample(x_0, x_1, torch.special.ndtr(t[:, 0])))  # uniform in [0, 1]
             one.append(PATH.sample(x_0, x_1, (i + 0.5) / count))
         noise = [run(gradient_noise, model, batches, like=float) for batches in (one, own)]
+        for got, exact in zip(noise, (_noise(model, one), _noise(model, own)), strict=True):
+            right = abs(got / exact - 1) < 0.04  # divided by 32, or by 31
+            expect(right, "noise-sum", says="noise-weights", exact=exact, got=got)
         ratios[name] = noise[0] / noise[1]
     return ratios
 
@@ -221,3 +234,10 @@ def check_scaled_floor_at(scaled_floor_at):
         names = ["scaled-same"] * 3 if c == 1 else ["scaled-start", "scaled-end", "scaled-between"]
         for name, part in zip(names, (slice(1), slice(-1, None), slice(None)), strict=True):
             agree(got[part], exact[part], 1e-6, name, says="scaled-same", at=t[part], c=c)
+    t, c = t[:-1].flip(0), 3.0  # of another floor, in another order: Gaussian data
+
+    def floor(t, s=0.6):
+        return s**2 / ((1 - t) ** 2 + (s * t) ** 2)
+
+    got, exact = run(scaled_floor_at, floor, t, c, like=t), floor(t, 0.6 * c)
+    agree(got, exact, 1e-6, "scaled-between", says="scaled-same", at=t, c=c)

@@ -32,10 +32,10 @@ def check_ancestral_step(ancestral_step):
     share = step(one + 0 * d, 0 * e, 0 * z, a_j)[0, 0]
     agree(share, a_j.sqrt(), 1e-9, "step-shrink", a_k=a_k, a_j=a_j)
     kept = step(0 * d, one + 0 * e, 0 * z, a_j)[0, 0]
-    fresh = step(0 * d, 0 * e, one + 0 * z, a_j)[0, 0]
+    fresh = (step(0 * d, 0 * e, one + 0 * z, a_j) - step(0 * d, 0 * e, -3 + 0 * z, a_j))[0, 0] / 4
     agree(kept**2 + fresh**2, 1 - a_j, 1e-9, "step-noise", kept=kept, fresh=fresh)
     agree(kept * (1 - a_k).sqrt(), (a_k / a_j).sqrt() * (1 - a_j), 1e-9, "step-pair")
-    step(d.float(), e.float(), z.float(), a_j)
+    lesson.in_float32(ancestral_step, d, e, a_k, a_j, z, like=d)
 
 
 def _walk_spread(steps, b):
@@ -82,12 +82,14 @@ def check_walk(walk):
     y, steps = points(4000, 2), list(range(999, -1, -25))
     few, root = y[:50], _alpha_bar()[steps].sqrt()
 
-    def walked(mean, b, y, seed=0):
+    def walked(mean, b, y, seed=0, steps=steps):
         network = _Network(mean, b)
         return run(walk, network, y, steps, torch.Generator().manual_seed(seed), like=y), network
 
     end, network = walked(1.5, 0.0, few)
     _expect_times(network, steps)
+    others = [900, 700, 350, 20]  # uneven, and not to the last step
+    _expect_times(walked(1.5, 0.0, few, steps=others)[1], others)
     expect(network.means == walked(1.5, 0.0, few)[1].means, "walk-generator")
     # One data point m and the same z: y_k shifts by sqrt(a_k) m, if the start does so.
     still, shifted = (walked(m, 0.0, few + root[0] * m)[1].means for m in (0.0, 1.5))

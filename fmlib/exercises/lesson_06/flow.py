@@ -30,7 +30,7 @@ def check_velocity_from_score(velocity_from_score):
     for path in (VP(), CondOT(), Cosine()):
         field = _spots().along(path)
         for time in (0.2, 0.7):
-            t = torch.tensor(time, dtype=x.dtype)
+            t, x = torch.tensor(time, dtype=x.dtype), points(20, 2, seed=int(10 * time))
             score = field.score(x, t)
             got = run(velocity_from_score, path, score, x, t, like=x)
             alpha, sigma = path.alpha(t), path.sigma(t)
@@ -52,7 +52,7 @@ def check_noisy_step(noisy_step):
     x, z = points(2, 5, 2)
     t, h = torch.tensor(0.3, dtype=x.dtype), 0.04
 
-    def step(velocity=_zero, score=_zero, g=lambda t: 2.0, z=z):
+    def step(velocity=_zero, score=_zero, g=lambda t: 2.0, z=z, t=t, h=h):
         return run(noisy_step, velocity, score, g, x, t, h, z, like=x)
 
     moved = step(lambda x, t: t * x, lambda x, t: torch.sin(x), lambda t: 0.0)
@@ -67,9 +67,11 @@ def check_noisy_step(noisy_step):
         agree(pulled, 1 - 0.5 * g**2 * h, 1e-6, "noise-drift", g=g)
     factor = ((step(g=lambda t: 1 + t) - x) / z)[0, 0]
     agree(factor, 1.3 * h**0.5, 1e-6, "noise-time")
-    got = step(lambda x, t: t * x, lambda x, t: (1 - t) * torch.sin(x))
-    exact = x + h * (0.3 * x + 2 * 0.7 * torch.sin(x)) + 2 * h**0.5 * z
-    agree(got, exact, 1e-6, "noise-start")
+    for time, long in ((0.3, 0.04), (0.8, 0.09)):
+        at = {"t": torch.tensor(time, dtype=x.dtype), "h": long}
+        got = step(lambda x, t: t * x, lambda x, t: (1 - t) * torch.sin(x), **at)
+        exact = x + long * (time * x + 2 * (1 - time) * torch.sin(x)) + 2 * long**0.5 * z
+        agree(got, exact, 1e-6, "noise-start")
     lesson.in_float32(noisy_step, _zero, _zero, lambda t: 2.0, x, t, h, z, like=x)
 
 

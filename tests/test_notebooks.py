@@ -116,6 +116,18 @@ def figures_are_there(notebook):
     return found
 
 
+def colours_keep_their_meaning(notebook):
+    """Blue is a cloud at the source and vermillion one at the target: no curve, no arrow."""
+    curve = re.compile(
+        r"\.(plot|loglog|semilog[xy]|quiver|bar|hist|axhline|step)\(.*(SOURCE|TARGET)"
+    )
+    return [
+        f"cell {i} draws a curve in a cloud's colour: {curve.search(cell.source).group()}"
+        for i, cell in enumerate(code_cells(notebook), 1)
+        if curve.search(cell.source)
+    ]
+
+
 def first_cell_seeds(notebook):
     first = code_cells(notebook)[0].source
     return [] if "fmlib.seed(" in first else ["the first code cell does not call fmlib.seed()"]
@@ -192,6 +204,7 @@ CHECKS = [
     ignored_outputs_assert,
     figures_have_alt_text,
     figures_are_there,
+    colours_keep_their_meaning,
     first_cell_seeds,
     ids_are_unique,
     no_machine_in_outputs,
@@ -267,6 +280,7 @@ BAD = {
             "1", outputs=[new_output("display_data", {"text/plain": "<Figure size 1x1>"})]
         )
     ],
+    colours_keep_their_meaning: [new_code_cell("ax.plot(t, loss, color=SOURCE)")],
     first_cell_seeds: [new_code_cell("x = 1")],
     ids_are_unique: [new_code_cell("1", id="a"), {**new_code_cell("2"), "id": "a"}],
     no_machine_in_outputs: [

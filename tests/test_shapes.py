@@ -104,6 +104,14 @@ NO_NUMBERS = [
 ]
 
 
+def test_a_bound_says_what_it_is():
+    assert real("h", 0, low=0) == 0 and real("h", 1e-300, above=0) > 0
+    with pytest.raises(ValueError, match="h must be at least 0, got -1"):
+        real("h", -1, low=0)
+    with pytest.raises(ValueError, match="h must be above 0, got 0"):
+        real("h", 0, above=0)
+
+
 @pytest.mark.parametrize("value", [*NO_NUMBERS, math.nan, math.inf, torch.tensor(math.nan)])
 @pytest.mark.parametrize("check", [whole, real])
 def test_what_is_no_number_is_none(check, value):

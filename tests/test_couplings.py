@@ -205,3 +205,11 @@ def test_minibatch_ot_takes_plain_numbers_too():
 def test_minibatch_ot_refuses_bad_input(x_0, x_1, says):
     with pytest.raises(ValueError, match=says):
         minibatch_ot(x_0, x_1)
+
+
+def test_minibatch_ot_far_from_the_origin_pairs_as_near_it():
+    """What both clouds are moved by changes no pair, whatever it does to |x|^2."""
+    x_0, x_1 = randn(64, 2), randn(64, 2, seed=1)
+    for shift in (1e4, 1e7):
+        moved = minibatch_ot(x_0 + shift, x_1 + shift)[0] - shift
+        torch.testing.assert_close(moved, minibatch_ot(x_0, x_1)[0], rtol=0, atol=1e-6)

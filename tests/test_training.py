@@ -1,3 +1,4 @@
+import copy
 import itertools
 import math
 import random
@@ -488,6 +489,31 @@ def test_a_model_in_16_bits_is_refused(dtype):
     model = MLP(2, 8, 1).to(dtype)
     with pytest.raises(ValueError, match=f"must be float32 or float64, got {dtype}"):
         train(model, torch.Generator(), loss=None, draw=None)
+
+
+def test_neighbours_in_one_piece_of_memory_are_trained():
+    """As in a model that somebody has flattened: each parameter is its own part of it."""
+    model, g = model_and_generator()
+    straight = copy.deepcopy(model)
+    flat, start = weights(model), 0
+    for p in model.parameters():
+        p.data = flat[start : start + p.numel()].view_as(p)
+        start += p.numel()
+    train(model, g, steps=5)
+    train(straight, torch.Generator().manual_seed(1), steps=5)
+    assert torch.equal(weights(model), weights(straight))
+
+
+def test_what_is_missing_in_a_draw_may_stand_before_what_is_there():
+    seen = []
+
+    def loss(model, batch):
+        seen.append(batch)
+        return model(batch[1], torch.zeros(len(batch[1]))).square().mean()
+
+    model, g = model_and_generator()
+    train(model, g, loss=loss, draw=lambda n, g: (None, torch.ones(n, 2), torch.zeros(n)), steps=3)
+    assert all(b[0] is None and b[1].shape == (32, 2) and b[2].shape == (32,) for b in seen)
 
 
 def test_parameters_that_share_memory_are_refused():

@@ -90,9 +90,8 @@ def check_pair_by_plan(pair_by_plan):
     for seed in range(8):
         x_0, x_1 = points(5, 2, seed=seed), points(5, 2, seed=100 + seed)
         a, b = paired(x_0, x_1)
-        best = min(float((x_0 - x_1[list(p)]).square().sum()) for p in permutations(range(5)))
-        got = float((a - b).square().sum())
-        expect(got < best + 1e-6, "pair-cost", exact=best, got=got)
+        best = min(_square(x_0, x_1[list(p)]) for p in permutations(range(5)))
+        expect(_square(a, b) < best + 1e-6, "pair-cost", exact=best, got=_square(a, b))
     paired(points(7, 3).float(), points(7, 3, seed=1).float())
 
 

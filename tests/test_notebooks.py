@@ -116,16 +116,26 @@ def figures_are_there(notebook):
     return found
 
 
+def _source(cell):
+    return [cell.source]
+
+
+def _matches(notebook, pattern, says, texts_of):
+    """A line for each text of a code cell in which a pattern occurs, with what it matched."""
+    return [
+        f"cell {i} {says}: {match.group()}"
+        for i, cell in enumerate(code_cells(notebook), 1)
+        for text in texts_of(cell)
+        if (match := pattern.search(text))
+    ]
+
+
 def colours_keep_their_meaning(notebook):
     """Blue is a cloud at the source and vermillion one at the target: no curve, no arrow."""
     curve = re.compile(
         r"\.(plot|loglog|semilog[xy]|quiver|bar|hist|axhline|step)\(.*(SOURCE|TARGET)"
     )
-    return [
-        f"cell {i} draws a curve in a cloud's colour: {curve.search(cell.source).group()}"
-        for i, cell in enumerate(code_cells(notebook), 1)
-        if curve.search(cell.source)
-    ]
+    return _matches(notebook, curve, "draws a curve in a cloud's colour", _source)
 
 
 def first_cell_seeds(notebook):
@@ -143,21 +153,12 @@ def no_machine_in_outputs(notebook):
     place = re.compile(
         r"(?<!\w)/(home|root|Users|tmp|usr|opt|work)/|[A-Z]:\\|0x[0-9a-f]{6,}|ipykernel_"
     )
-    return [
-        f"cell {i} shows a path or an address: {place.search(text).group()}"
-        for i, cell in enumerate(code_cells(notebook), 1)
-        for text in texts(cell)
-        if place.search(text)
-    ]
+    return _matches(notebook, place, "shows a path or an address", texts)
 
 
 def no_network(notebook):
     use = re.compile(r"https?://|urllib|requests\.|^\s*[!%]\s*pip|download=True|fetch_\w+\(", re.M)
-    return [
-        f"cell {i} may use the network: {use.search(cell.source).group()}"
-        for i, cell in enumerate(code_cells(notebook), 1)
-        if use.search(cell.source)
-    ]
+    return _matches(notebook, use, "may use the network", _source)
 
 
 def metadata_is_clean(notebook):

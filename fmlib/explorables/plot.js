@@ -38,9 +38,7 @@ export class Plot {
     const colors = this.schemes[red + green + blue > 384 ? "dark" : "light"];
     if (colors === this.colors) return;
     this.colors = colors;
-    for (const name of ["source", "focus"]) {
-      this.root.style.setProperty(`--fm-${name}`, colors[name]);
-    }
+    this.root.style.setProperty("--fm-focus", colors.focus);
   }
 
   // ---- drawing, in the plot's coordinates

@@ -9,7 +9,7 @@ export const STYLE = `
 .fm-side { flex: 1 1 13rem; min-width: 0; display: grid; gap: 0.6rem; }
 .fm-side label { display: grid; grid-template-columns: 1fr auto; gap: 0 0.75rem; }
 .fm-side input, .fm-side select { grid-column: 1 / -1; width: 100%; margin: 0.15rem 0; }
-.fm-side input { accent-color: var(--fm-source); min-height: 1.6rem; }
+.fm-side input { accent-color: currentColor; min-height: 1.6rem; }
 .fm-side select, .fm-side button { font: inherit; color: inherit; padding: 0.3rem 0.7rem;
   background: transparent; border: 1px solid currentColor; border-radius: 4px; min-height: 2rem; }
 .fm-side select option { color: FieldText; background: Field; }

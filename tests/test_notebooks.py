@@ -169,7 +169,7 @@ def metadata_is_clean(notebook):
 
 
 def is_a_lesson(notebook):
-    """It opens and closes as CONTRIBUTING.md says, asks three questions and can be touched."""
+    """It opens and closes as CONTRIBUTING.md says, asks, has a quiz and can be touched."""
     text = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     body, found = "\n".join(text), []
     for part in ("**The question.**", "**You will be able to**", "**You need**", "**Time**"):
@@ -184,6 +184,13 @@ def is_a_lesson(notebook):
     )
     if asked < 3:
         found.append(f"{asked} questions with folded answers, needs 3")
+    quiz = re.findall(
+        r"^\*\*(\d)\.\*\* .+\n\n<details><summary>Answer</summary>\n\n.+\n\n</details>$",
+        body.partition("\n## Quiz\n")[2].partition("\n## ")[0],
+        re.M,
+    )
+    if quiz != list("12345"):
+        found.append(f"the quiz has the questions {quiz}, needs 1 to 5")
     shown = [data for cell in code_cells(notebook) for data in outputs(cell)]
     if not any(WIDGET in data or EXPLORABLE in data.get("text/html", "") for data in shown):
         found.append("no interactive cell")

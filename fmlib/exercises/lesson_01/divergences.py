@@ -143,7 +143,7 @@ def _best(mixture):
 
     found = [minimize(divergence, (m, math.log(s)), method="Nelder-Mead") for m, s in starts]
     best = min(found, key=lambda end: end.fun)
-    return best.fun, best.x[0]
+    return max(best.fun, 0.0), best.x[0]
 
 
 @check

@@ -35,7 +35,7 @@ def check_needed(needed):
 @check
 def check_most_wrong(most_wrong):
     """most_wrong(n, level) -> an error rate, a number."""
-    for n, level in ((1, 0.05), (1, 0.3), (3, 0.05), (50, 0.01), (2000, 0.05)):
+    for n, level in ((1, 0.05), (1, 0.3), (3, 0.05), (50, 0.01), (200, 0.05), (2000, 0.05)):
         got = run(most_wrong, n, level, like=float)
         expect(0 < got < 1, "wrong-range", n=n, got=got)
         chance = math.exp(n * math.log1p(-got))  # of n right ones

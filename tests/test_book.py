@@ -19,6 +19,7 @@ import claims  # noqa: E402
 import reference  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 MODULES = sorted((ROOT / "fmlib").rglob("*.py"))
 
 
@@ -198,3 +199,18 @@ def test_the_start_page_finds_its_part_of_the_readme():
     part = readme.partition(f"{start}\n")[2].partition(end)[0]
     lessons = [path for path in NOTEBOOKS if path.parent.name == "notebooks"]
     assert len(part) > 500 and [p for p in lessons if f"(notebooks/{p.name})" not in part] == []
+
+
+# The rubric.
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem[:2])
+def test_the_rubric_splits_the_points_of_each_written_answer(path):
+    text = (BOOK / "rubric.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {path.stem[:2]} · ")[1].split("\n## ")[0]
+    parts = {}
+    for name, points in re.findall(r"^\| `(\S+)` \| ([\d.]+) \| \S", section, re.M):
+        parts[name] = parts.get(name, 0) + float(points)
+    marks = [cell.metadata.get("nbgrader", {}) for cell in nbformat.read(path, 4).cells]
+    by_hand = [mark for mark in marks if mark.get("grade") and mark.get("solution")]
+    assert parts == {mark["grade_id"]: mark["points"] for mark in by_hand}

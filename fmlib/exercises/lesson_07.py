@@ -148,11 +148,11 @@ def check_corrected_step(corrected_step):
         agree(added, (t + h) ** 2 - t**2, 1e-9, name, says="half-clock", **at)
         end, calls = step(lambda x, t: x, e)
         agree(end / x, 1 + h + h**2 / 2, 1e-9, "half-place")
-        expect(calls == 2, "half-calls", calls=calls)
         u = field(x, t)
         exact = x + h * (u + 0.5 * h * (field(x + e * u, t + e) - u) / e)
         agree(step(field, e)[0], exact, 1e-9, "half-where", e=e)
     lesson.in_float32(corrected_step, lambda x, t: x, points(4, 3), t, h, 0.1, like=points(4, 3))
+    return {"calls": calls}
 
 
 def _expect_times(step_times):

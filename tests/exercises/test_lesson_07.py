@@ -124,6 +124,10 @@ def corrected_as_a_mean(velocity, x, t, h, e):
     return torch.add(x, (1 - share) * u + share * velocity(x + e * u, t + e), alpha=h)
 
 
+def corrected_as_written(v, x, t, h, e):  # term by term, the same velocity three times
+    return x + h * (v(x, t) + 0.5 * h * (v(x + e * v(x, t), t + e) - v(x, t)) / e)
+
+
 def times(density=torch.sqrt, width=None, ends=lambda at: at):
     width = width or (lambda t: t.diff())
 
@@ -237,6 +241,7 @@ RIGHT = {
     "check_corrected_step": [
         corrected(),
         corrected_as_a_mean,
+        corrected_as_written,
     ],
     "check_step_times": [times(), times_by_search, times_by_walking, times_by_marching],
     "check_euler_at": [(answer, times()) for answer in (loop(), loop_by_solve, recursion)],
@@ -325,7 +330,7 @@ WRONG = {
         (corrected(lambda v, x, t, u, e: (v(x + u, t + e) - u) / e), "half-place"),
         (
             corrected(lambda v, x, t, u, e: (v(x + e * u, t + e) - v(x - e * u, t - e)) / (2 * e)),
-            "half-calls",
+            "half-where",
         ),
         (lambda v, x, t, h, e: midpoint_step(v, x, t, h), "half-where"),
         (lambda v, x, t, h, e: heun_step(v, x, t, h), "half-where"),

@@ -305,6 +305,7 @@ WRONG = {
         (walk(source=lambda g: None), "walk-generator"),
         (walk(source=lambda g: torch.Generator().manual_seed(0)), "walk-generator"),
         (walk(move=lambda y, e, a_k, a_j, z: deterministic(y, e, a_k, a_j, z)), "walk-generator"),
+        (lambda e, y, steps, g: walk()(e, y[:1].expand_as(y), steps, g), "walk-rows"),
         (walk_with_one_z, "walk-spread"),
         (walk(move=step(spread=lambda tilde, b: tilde)), "walk-spread"),
         (walk_in_short_steps, "walk-next"),

@@ -21,20 +21,23 @@ def _alpha_bar(n=1000, k=None):
 def check_ancestral_step(ancestral_step):
     """ancestral_step(y, epsilon, a_k, a_j, z) -> like y."""
     d, e, z = points(3, 6, 2)
-    a_k, a_j, one = _alpha_bar(k=599), _alpha_bar(k=499), torch.ones((), dtype=d.dtype)
+    one = torch.ones((), dtype=d.dtype)
 
     def step(d, e, z, a_j):
         y = a_k.sqrt() * d + (1 - a_k).sqrt() * e
         return run(ancestral_step, y, e, a_k, a_j, z, like=y)
 
-    agree(step(d, e, 0 * z, one), d, 1e-9, "step-data")
-    agree(step(d, e, z, one), d, 1e-9, "step-last")
-    share = step(one + 0 * d, 0 * e, 0 * z, a_j)[0, 0]
-    agree(share, a_j.sqrt(), 1e-9, "step-shrink", a_k=a_k, a_j=a_j)
-    kept = step(0 * d, one + 0 * e, 0 * z, a_j)[0, 0]
-    fresh = (step(0 * d, 0 * e, one + 0 * z, a_j) - step(0 * d, 0 * e, -3 + 0 * z, a_j))[0, 0] / 4
-    agree(kept**2 + fresh**2, 1 - a_j, 1e-9, "step-noise", kept=kept, fresh=fresh)
-    agree(kept * (1 - a_k).sqrt(), (a_k / a_j).sqrt() * (1 - a_j), 1e-9, "step-pair")
+    for k, j in ((599, 499), (900, 300)):
+        a_k, a_j = _alpha_bar(k=k), _alpha_bar(k=j)
+        agree(step(d, e, 0 * z, one), d, 1e-9, "step-data")
+        agree(step(d, e, z, one), d, 1e-9, "step-last")
+        share = step(one + 0 * d, 0 * e, 0 * z, a_j)[0, 0]
+        agree(share, a_j.sqrt(), 1e-9, "step-shrink", a_k=a_k, a_j=a_j)
+        kept = step(0 * d, one + 0 * e, 0 * z, a_j)[0, 0]
+        ends = (step(0 * d, 0 * e, by + 0 * z, a_j)[0, 0] for by in (1, -3))
+        fresh = (next(ends) - next(ends)) / 4
+        agree(kept**2 + fresh**2, 1 - a_j, 1e-9, "step-noise", kept=kept, fresh=fresh)
+        agree(kept * (1 - a_k).sqrt(), (a_k / a_j).sqrt() * (1 - a_j), 1e-9, "step-pair")
     lesson.in_float32(ancestral_step, d, e, a_k, a_j, z, like=d)
 
 
@@ -98,6 +101,11 @@ def check_walk(walk):
     right = gap(share, root) < 1e-5
     expect(right, "walk-next", share=share[j], k=steps[j], root=root[j])
     agree(end, 1.5, 1e-6, "walk-end")
+    pushed = few.clone()
+    pushed[7] += 1
+    here, there = (walked(0.0, 0.3, y, steps=others)[0] for y in (few, pushed))
+    moved = (here - there).abs().amax(1) > 1e-9
+    expect(moved[7] and moved.sum() == 1, "walk-rows", count=int(moved.sum()))
     end, other = (walked(0.0, 0.3, y, seed)[0] for seed in (0, 1))
     expect(gap(end, other) > 1e-3, "walk-generator", says="walk-seeds")
     spread, exact = float(end.std()), _walk_spread(steps, 0.3)

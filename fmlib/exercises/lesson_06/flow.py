@@ -55,8 +55,8 @@ def check_noisy_step(noisy_step):
     def step(velocity=_zero, score=_zero, g=lambda t: 2.0, z=z, t=t, h=h):
         return run(noisy_step, velocity, score, g, x, t, h, z, like=x)
 
-    moved = step(lambda x, t: t * x, lambda x, t: torch.sin(x), lambda t: 0.0)
-    agree(moved, x + h * 0.3 * x, 1e-6, "noise-flow")
+    moved = step(lambda x, t: (1 + t) * x, lambda x, t: torch.sin(x), lambda t: 0.0)
+    agree(moved, x + h * 1.3 * x, 1e-6, "noise-flow")
     for g in (2.0, 0.5):
         factor, exact = float(((step(g=lambda t, g=g: g) - x) / z)[0, 0]), g * h**0.5
         found = {"g": g, "h": h, "exact": exact, "got": factor}

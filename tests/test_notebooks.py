@@ -224,6 +224,14 @@ CHECKS = [
 EVERYWHERE = [check for check in CHECKS if check not in (is_a_lesson, is_a_set_of_exercises)]
 
 
+@pytest.mark.parametrize(
+    "path", LESSONS + SOLUTIONS, ids=lambda path: f"{path.parent.name}-{path.stem[:2]}"
+)
+def test_a_notebook_is_stored_as_its_programs_store_it(path):
+    """So that an edit by hand does not show as a change of everything later."""
+    assert path.read_text(encoding="utf-8") == nbformat.writes(read(path)) + "\n"
+
+
 @pytest.mark.parametrize("check", [*EVERYWHERE, is_a_lesson], ids=lambda check: check.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
 def test_lesson(path, check):

@@ -19,7 +19,7 @@ import claims  # noqa: E402
 import reference  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
-SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+SOLUTIONS = [path for path in NOTEBOOKS if path.parent.name == "solutions"]
 MODULES = sorted((ROOT / "fmlib").rglob("*.py"))
 
 

@@ -6,13 +6,14 @@ raises CheckFailed, which a notebook shows as a few lines: what broke, and where
 
 from fmlib.exercises.catalogue import CheckFailed, NotAttempted
 from fmlib.exercises.guard import seal
-from fmlib.exercises.harness import Counted, Lesson, gap, one_by_one, points, run
+from fmlib.exercises.harness import Counted, Lesson, double, gap, one_by_one, points, run
 
 __all__ = [
     "CheckFailed",
     "Counted",
     "Lesson",
     "NotAttempted",
+    "double",
     "gap",
     "one_by_one",
     "points",

@@ -97,9 +97,9 @@ class Lesson:
         """
         if rows and like.ndim:
             _expect_own_rows(answer, arguments, like)
-        double = torch.float64
         arguments = [
-            a.float() if isinstance(a, torch.Tensor) and a.dtype == double else a for a in arguments
+            a.float() if isinstance(a, torch.Tensor) and a.dtype == torch.float64 else a
+            for a in arguments
         ]
         return self.run(answer, *arguments, like=like.float())
 
@@ -245,6 +245,11 @@ def one_by_one(call, *columns):
 def points(*shape, seed=0, dtype=torch.float64):
     """Standard normal points, the same in every run, without touching any other random state."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def double(value):
+    """A number, or nested lists of them, as a float64 tensor."""
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def gap(a, b):

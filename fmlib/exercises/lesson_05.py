@@ -8,19 +8,15 @@ from scipy.optimize import linear_sum_assignment
 
 from fmlib.data import two_moons
 from fmlib.exact import GaussianMixture
-from fmlib.exercises import Lesson, gap, points
+from fmlib.exercises import Lesson, double, gap, points
 from fmlib.paths import VP, CondOT, Cosine, LinearVP
 
 lesson = Lesson(__name__)
 check, expect, agree, run = lesson.check, lesson.expect, lesson.agree, lesson.run
 
 
-def _t(value):
-    return torch.tensor(value, dtype=torch.float64)
-
-
 def _mixture():
-    means = _t([[-1.0, 0.5], [1.0, 0.3], [0.2, -1.2]])
+    means = double([[-1.0, 0.5], [1.0, 0.3], [0.2, -1.2]])
     return GaussianMixture(means, stds=torch.tensor([0.3, 0.5, 0.2]).double())
 
 
@@ -29,7 +25,7 @@ def check_velocity_from_v(velocity_from_v):
     """velocity_from_v(x, v, t, path) -> like x, on paths with alpha^2 + sigma^2 = 1."""
     cases = [(Cosine(), 0.3), (VP(), 0.3), (VP(), 0.8), (LinearVP(), 0.6)]
     for i, (path, time) in enumerate(cases):
-        t, x, field = _t(time), points(20, 2, seed=i), _mixture().along(path)
+        t, x, field = double(time), points(20, 2, seed=i), _mixture().along(path)
         x_1, x_0 = field.posterior_mean(x, t), -path.sigma(t) * field.score(x, t)
         v, u = path.alpha(t) * x_0 - path.sigma(t) * x_1, field.velocity(x, t)
         got = run(velocity_from_v, x, v, t, path, like=x)
@@ -39,19 +35,19 @@ def check_velocity_from_v(velocity_from_v):
         name = "v-constant" if i else "v-formula"
         expect(gap(got, u) < 1e-9, name, says="v-sign", got=got[0, 0], **found)
     path, v = Cosine(), points(20, 2, seed=1)  # any v: at t = 1 that of the target is 0
-    for t in (_t(0.0), _t(1.0)):
+    for t in (double(0.0), double(1.0)):
         infinite = {"where": lesson.say("v-at", t=t), "instead": [("not-finite", "v-ends")]}
         got = run(velocity_from_v, x, v, t, path, like=x, **infinite)
         u = (path.alpha(t) * path.d_sigma(t) - path.sigma(t) * path.d_alpha(t)) * v
         agree(got, u, 1e-6, "v-ends", at=v, t=t)
-    lesson.in_float32(velocity_from_v, x, v, _t(0.5), Cosine(), like=x)
+    lesson.in_float32(velocity_from_v, x, v, double(0.5), Cosine(), like=x)
 
 
 @check
 def check_score_factor(score_factor):
     """score_factor(t, path) -> like t: what multiplies the score in the velocity."""
     t = torch.linspace(0.05, 0.95, 10, dtype=torch.float64)
-    near = _t([0.999])
+    near = double([0.999])
     late = float(run(score_factor, near, CondOT(), like=near))
     expect(abs(late) < 0.01, "factor-end", got=late)
     x = points(len(t), 2)
@@ -68,7 +64,9 @@ def check_score_factor(score_factor):
         expect(right, "factor-formula", says="factor-sign", got=got[3, 0], **found)
     lesson.in_float32(score_factor, t, CondOT(), like=t)
     told = {"early": (0.001, CondOT()), "first": (0.0, VP()), "last": (0.999, VP())}
-    told = {name: run(score_factor, _t(t), path, like=float) for name, (t, path) in told.items()}
+    told = {
+        name: run(score_factor, double(t), path, like=float) for name, (t, path) in told.items()
+    }
     return told | {"late": late}
 
 
@@ -242,13 +240,13 @@ def check_masked_noise(masked_noise):
     """masked_noise(x, t, path, rho) -> like x."""
     for rho, unknown in ((0.0, "noise-unknown"), (0.8, "noise-rho"), (-0.5, "noise-rho")):
         for path, time in CASES:
-            t, x = _t(time), points(20, 2, seed=int(10 * time + 20 * rho))
+            t, x = double(time), points(20, 2, seed=int(10 * time + 20 * rho))
             got = run(masked_noise, x, t, path, rho, like=x)
             exact = x @ _linear_truth(path, t, rho)[0].T
             found = {"says": "noise-known", "path": type(path).__name__, "t": t, "rho": rho}
             agree(got[:, 0], exact[:, 0], 1e-9, "noise-known", i=1, **found)
             agree(got[:, 1], exact[:, 1], 1e-9, unknown, i=2, **found)
-    lesson.in_float32(masked_noise, x, _t(0.5), CondOT(), 0.5, like=x)
+    lesson.in_float32(masked_noise, x, double(0.5), CondOT(), 0.5, like=x)
 
 
 @check
@@ -256,7 +254,7 @@ def check_masked_score(masked_score):
     """masked_score(x, t, path, rho) -> like x."""
     for rho in (0.0, 0.8, -0.5):
         for path, time in CASES:
-            t, x = _t(time), points(20, 2, seed=20 + int(10 * time + 20 * rho))
+            t, x = double(time), points(20, 2, seed=20 + int(10 * time + 20 * rho))
             got = run(masked_score, x, t, path, rho, like=x)
             noise, precision = _linear_truth(path, t, rho)
             exact, identity = -x @ precision, -x @ noise.T / path.sigma(t)
@@ -265,7 +263,7 @@ def check_masked_score(masked_score):
             trap = gap(got[:, 0], identity[:, 0]) < 1e-6
             name = "gradient-identity" if trap else "gradient-known"
             agree(got[:, 0], exact[:, 0], 1e-6, name, i=1, **found)
-    lesson.in_float32(masked_score, x, _t(0.5), CondOT(), 0.5, like=x)
+    lesson.in_float32(masked_score, x, double(0.5), CondOT(), 0.5, like=x)
 
 
 def _masked_mixture(path, t, x):
@@ -290,10 +288,10 @@ def _masked_mixture(path, t, x):
 def check_masked_velocity(masked_velocity):
     """masked_velocity(x, score, t, path) -> like x."""
     for path, time in (*CASES, (VP(), 0.9)):
-        t, x = _t(time), points(20, 2, seed=int(10 * time))
+        t, x = double(time), points(20, 2, seed=int(10 * time))
         score, exact = _masked_mixture(path, t, x)
         got = run(masked_velocity, x, score, t, path, like=x)
         found = {"says": "flow-known", "path": type(path).__name__, "t": t}
         for i, name in enumerate(("flow-known", "flow-unknown")):
             agree(got[:, i], exact[:, i], 1e-6, name, i=i + 1, **found)
-    lesson.in_float32(masked_velocity, x, score, _t(0.5), CondOT(), like=x)
+    lesson.in_float32(masked_velocity, x, score, double(0.5), CondOT(), like=x)

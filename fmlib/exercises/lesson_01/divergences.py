@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import logsumexp, ndtr
 
-from fmlib.exercises import Lesson
+from fmlib.exercises import Lesson, double
 
 lesson = Lesson(__name__)
 check, expect, run = lesson.check, lesson.expect, lesson.run
@@ -25,7 +24,7 @@ OVERLAP = [[0.5, 0.5], [-0.4, 0.8], [0.7, 0.7]]  # one Gaussian serves both part
 
 
 def _tensors(*numbers):
-    return [torch.tensor(a, dtype=torch.float64) for a in numbers]
+    return [double(a) for a in numbers]
 
 
 def _fields(mixture):

@@ -5,14 +5,10 @@ import math
 import numpy as np
 import torch
 
-from fmlib.exercises import Lesson, gap, points
+from fmlib.exercises import Lesson, double, gap, points
 
 lesson = Lesson(__name__)
 check, expect, agree, run = lesson.check, lesson.expect, lesson.agree, lesson.run
-
-
-def _t(value):
-    return torch.tensor(value, dtype=torch.float64)
 
 
 def _log_gauss(x, mean, std):
@@ -28,7 +24,7 @@ def _log_joint(x, z, w, std):
 
 def _bound(x, mean, log_std, w, std):
     """(1.3) by Gauss and Hermite's rule, exact for these integrands."""
-    nodes, weights = (_t(part) for part in np.polynomial.hermite_e.hermegauss(8))
+    nodes, weights = (double(part) for part in np.polynomial.hermite_e.hermegauss(8))
     z = mean[:, None] + log_std.exp()[:, None] * nodes
     log_q = -(nodes**2) / 2 - math.log(2 * math.pi) / 2 - log_std[:, None]
     return ((_log_joint(x, z, w, std) - log_q) * weights).sum(1) / math.sqrt(2 * math.pi)
@@ -50,7 +46,7 @@ def _evidence(x, w, std):
 def _decoders():
     """Of each decoder: w and std, as tensors, and points x.  The first one ignores z."""
     for seed, (w, std) in enumerate(DECODERS):
-        yield _t(w), _t(std), 1.5 * points(20, len(w), seed=seed)
+        yield double(w), double(std), 1.5 * points(20, len(w), seed=seed)
 
 
 @check

@@ -34,8 +34,8 @@ def check_ancestral_step(ancestral_step):
         share = step(one + 0 * d, 0 * e, 0 * z, a_j)[0, 0]
         agree(share, a_j.sqrt(), 1e-9, "step-shrink", a_k=a_k, a_j=a_j)
         kept = step(0 * d, one + 0 * e, 0 * z, a_j)[0, 0]
-        ends = (step(0 * d, 0 * e, by + 0 * z, a_j)[0, 0] for by in (1, -3))
-        fresh = (next(ends) - next(ends)) / 4
+        up, down = (step(0 * d, 0 * e, by + 0 * z, a_j)[0, 0] for by in (1, -3))
+        fresh = (up - down) / 4
         agree(kept**2 + fresh**2, 1 - a_j, 1e-9, "step-noise", kept=kept, fresh=fresh)
         agree(kept * (1 - a_k).sqrt(), (a_k / a_j).sqrt() * (1 - a_j), 1e-9, "step-pair")
     lesson.in_float32(ancestral_step, d, e, a_k, a_j, z, like=d)
@@ -103,7 +103,7 @@ def check_walk(walk):
     agree(end, 1.5, 1e-6, "walk-end")
     pushed = few.clone()
     pushed[7] += 1
-    here, there = (walked(0.0, 0.3, y, steps=others)[0] for y in (few, pushed))
+    here, there = (walked(0.0, 0.3, start, steps=others)[0] for start in (few, pushed))
     moved = (here - there).abs().amax(1) > 1e-9
     expect(moved[7] and moved.sum() == 1, "walk-rows", count=int(moved.sum()))
     end, other = (walked(0.0, 0.3, y, seed)[0] for seed in (0, 1))

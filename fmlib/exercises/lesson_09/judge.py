@@ -5,14 +5,10 @@ import math
 import numpy as np
 import torch
 
-from fmlib.exercises import Lesson, gap
+from fmlib.exercises import Lesson, double, gap
 
 lesson = Lesson(__name__)
 check, expect, agree, run = lesson.check, lesson.expect, lesson.agree, lesson.run
-
-
-def _t(value):
-    return torch.tensor(value, dtype=torch.float64)
 
 
 @check
@@ -69,10 +65,10 @@ def check_share_before(share_before):
         ]
         found = {"says": "before-share", "at": t, "k": k}
         forward = k != 1 and gap(got, _shifted(t, k)) < 1e-6
-        agree(got, _t(counted), 2e-4, "before-forward" if forward else "before-share", **found)
+        agree(got, double(counted), 2e-4, "before-forward" if forward else "before-share", **found)
         agree(_shifted(got, k), t, 1e-6, "before-share", **found)
     lesson.in_float32(share_before, t, 3.0, like=t)
-    return {"share": run(share_before, _t([0.5]), 3.0, like=_t([0.5]))[0]}
+    return {"share": run(share_before, double([0.5]), 3.0, like=double([0.5]))[0]}
 
 
 def _mass(density, k, low, high):
@@ -86,26 +82,27 @@ def _normal_share(z):
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
 
+def _per_time(z, t):
+    """The density of a standard normal z, divided by t (1 - t)."""
+    return (-z.square() / 2).exp() / (t * (1 - t) * math.sqrt(2 * math.pi))
+
+
 @check
 def check_density(density):
     """density(t, k) -> like t: of logit-normal times, shifted by k."""
     t = torch.linspace(0.04, 0.96, 24, dtype=torch.float64)
-    z = (t / (1 - t)).log()
-    plain = (-z.square() / 2).exp() / (t * (1 - t) * math.sqrt(2 * math.pi))
-    agree(run(density, t, 1.0, like=t), plain, 1e-6, "density-plain", at=t)
+    agree(run(density, t, 1.0, like=t), _per_time(t.logit(), t), 1e-6, "density-plain", at=t)
     for k in (3.0, 0.4, 1.7):
         got = run(density, t, k, like=t)
-        early = k * t / (1 + (k - 1) * t)  # the times before the shift
-        logit = (early / (1 - early)).log()
+        early = _shifted(t, 1 / k)  # the times before the shift
+        z = early.logit()
         whole = _mass(density, k, 0.001, 0.999)  # next to nothing is outside
-        bare = (-logit.square() / 2).exp() / (early * (1 - early) * math.sqrt(2 * math.pi))
-        name = "density-rate" if gap(got, bare) < 1e-6 else "density-whole"
+        name = "density-rate" if gap(got, _per_time(z, early)) < 1e-6 else "density-whole"
         expect(abs(whole - 1) < 1e-3, name, says="density-whole", k=k, got=whole)
         half = _normal_share(math.log(k))  # z - log k < 0
         way = _mass(density, k, 0.001, 0.5)
         expect(abs(way - half) < 1e-3, "density-way", k=k, exact=half, got=way)
-        exact = (-logit.square() / 2).exp() / (t * (1 - t) * math.sqrt(2 * math.pi))
-        agree(got, exact, 1e-6, "density-shape", at=t, k=k)
+        agree(got, _per_time(z, t), 1e-6, "density-shape", at=t, k=k)
     lesson.in_float32(density, t, 3.0, like=t)
     parts = {f"k{k:g}": _mass(density, k, 0.001, 0.5) for k in (1.0, 3.0)}
     return {"plain": parts["k1"], "shifted": parts["k3"]}

@@ -6,15 +6,11 @@ from itertools import permutations
 import torch
 
 from fmlib.exact import EmpiricalTarget
-from fmlib.exercises import Lesson, points
+from fmlib.exercises import Lesson, double, points
 from fmlib.paths import CondOT
 
 lesson = Lesson(__name__)
 check, expect, agree, run = lesson.check, lesson.expect, lesson.agree, lesson.run
-
-
-def _t(value):
-    return torch.tensor(value, dtype=torch.float64)
 
 
 def _linear(width, seed, scale=1.0):
@@ -96,7 +92,7 @@ def _expect_simple(without_places, x, t):
 def check_without_places(without_places):
     """without_places(x, t, pictures) -> like x: (batch, tokens, dim)."""
     for time in (0.4, 0.0, 0.7):
-        x, t = points(5, 3, 2, seed=int(10 * time)), _t(time)
+        x, t = points(5, 3, 2, seed=int(10 * time)), double(time)
         _expect_simple(without_places, x, t)
         for n in (1, 2):
             pictures, order = points(n, 3, 2, seed=20 + n), torch.tensor([2, 0, 1])
@@ -108,10 +104,14 @@ def check_without_places(without_places):
             trap = time > 0 and torch.allclose(got, _field_averaged(x, t, pictures))
             name = "places-field" if trap else "places-best"
             agree(got, exact, 1e-6, name, says="places-best", **found)
-    x, t, pictures = points(4, 4, 1, seed=3), _t(0.97), points(3, 4, 1, seed=4)  # weights underflow
+    x, t, pictures = (
+        points(4, 4, 1, seed=3),
+        double(0.97),
+        points(3, 4, 1, seed=4),
+    )  # weights underflow
     got = run(without_places, x, t, pictures, like=x)
     agree(got, _best(x, t, pictures), 1e-6, "places-best", n=3, t=t)
-    lesson.in_float32(without_places, x, _t(0.5), pictures[:2], like=x)
+    lesson.in_float32(without_places, x, double(0.5), pictures[:2], like=x)
 
 
 @check

@@ -7,6 +7,7 @@ ONLY ?=
 ID ?= ?
 LAB_ARGS ?=
 PORT ?= 8000
+SCORES ?= build/challenge
 
 # Jupyter, IPython and matplotlib keep their files inside the checkout, so that nothing is
 # registered outside it and nobody's own settings change a result.
@@ -21,7 +22,7 @@ export PYTHONNOUSERSITE := 1
 export PYTHONUTF8 := 1
 unexport PYTHONOPTIMIZE
 
-.PHONY: help lab test notebooks exercises classroom figures figure seeds lint bench lock clean env \
+.PHONY: help lab test notebooks exercises classroom scoreboard figures figure seeds lint bench lock clean env \
     peers grader press book book-serve embed test-web browser weights ablation
 
 help: ## show this list
@@ -46,6 +47,9 @@ exercises: env ## make the learner's notebooks from notebooks/solutions (ONLY=04
 
 classroom: grader ## lay out nbgrader's course in build/classroom, ready to hand out and to grade
 	@$(PY) tools/exercises.py --classroom $(ONLY)
+
+scoreboard: env ## rate a class's entries to the challenge (SCORES=build/challenge)
+	@$(PY) tools/scoreboard.py "$(SCORES)"
 
 figures: env ## draw the seminar's figures again, into figures/
 	@$(PY) tools/run_notebooks.py --figures
@@ -74,8 +78,8 @@ book-serve: book ## show the book on 127.0.0.1 (PORT=8000)
 bench: peers book browser ## measure speed, as ratios, and quality at few steps and of images (half an hour)
 	@for name in training checks frames peers few_steps images; do $(PY) benchmarks/$$name.py || exit 1; done
 
-weights: env ## train lesson 09's text-to-image model again, into weights/ (six minutes)
-	@$(PY) -m fmlib.tiny_flux
+weights: env ## train the stored networks again, lesson 09's and the challenge's (seven minutes)
+	@$(PY) -m fmlib.tiny_flux && $(PY) -m fmlib.challenge
 
 ablation: env ## measure what each part of that model buys (twenty minutes)
 	@$(PY) benchmarks/tiny_flux.py

@@ -18,6 +18,10 @@ import run_notebooks  # noqa: E402
 
 LESSONS = [p for p in run_notebooks.lessons() if p.parent.name == "notebooks"]
 SOLUTIONS = run_notebooks.lessons("solutions/")
+EACH = {
+    p.relative_to(p.parent.parent).with_suffix("").as_posix(): p for p in run_notebooks.notebooks()
+}
+every_notebook = pytest.mark.parametrize("path", EACH.values(), ids=list(EACH))
 EXPLORABLE = 'class="fm-explorable"'
 WIDGET = run_notebooks.WIDGET
 
@@ -224,31 +228,29 @@ CHECKS = [
 EVERYWHERE = [check for check in CHECKS if check not in (is_a_lesson, is_a_set_of_exercises)]
 
 
-@pytest.mark.parametrize(
-    "path", LESSONS + SOLUTIONS, ids=lambda path: f"{path.parent.name}-{path.stem[:2]}"
-)
+@every_notebook
 def test_a_notebook_is_stored_as_its_programs_store_it(path):
     """So that an edit by hand does not show as a change of everything later."""
     assert path.read_text(encoding="utf-8") == nbformat.writes(read(path)) + "\n"
 
 
-@pytest.mark.parametrize("check", [*EVERYWHERE, is_a_lesson], ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", EVERYWHERE, ids=lambda check: check.__name__)
+@every_notebook
+def test_notebook(path, check):
+    assert check(read(path)) == []
+
+
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem[:2])
-def test_lesson(path, check):
-    assert check(read(path)) == []
+def test_lesson(path):
+    assert is_a_lesson(read(path)) == []
 
 
-@pytest.mark.parametrize(
-    "check", [*EVERYWHERE, is_a_set_of_exercises], ids=lambda check: check.__name__
-)
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem[:2])
-def test_solutions(path, check):
-    assert check(read(path)) == []
+def test_solutions(path):
+    assert is_a_set_of_exercises(read(path)) == []
 
 
-@pytest.mark.parametrize(
-    "path", LESSONS + SOLUTIONS, ids=lambda path: f"{path.parent.name}-{path.stem[:2]}"
-)
+@every_notebook
 def test_lesson_is_small_and_its_links_lead_somewhere(path):
     assert path.stat().st_size < 600_000  # an explorable is 25 kB
     for cell in read(path).cells:

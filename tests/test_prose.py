@@ -16,9 +16,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tools"))
-from run_notebooks import lessons  # noqa: E402
+from run_notebooks import notebooks  # noqa: E402
 
-LESSONS = [path for path in lessons() if path.parent.name == "notebooks"]
+LESSONS = [path for path in notebooks() if path.parent.name == "notebooks"]
 EXCEPTIONS = tomllib.loads((HERE / "prose.toml").read_text(encoding="utf-8"))
 
 NO_RESULT = [  # in this order

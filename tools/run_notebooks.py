@@ -47,6 +47,12 @@ def lessons(only=""):
     return [p for p in paths if p.relative_to(top).as_posix().startswith(only)]
 
 
+def notebooks(only=""):
+    """The lessons, the exercises' solutions, and the challenge.  only: as for lessons."""
+    challenge = ROOT / "notebooks" / "challenge.ipynb"
+    return lessons(only) + [challenge] * challenge.name.startswith(only)
+
+
 def execute(path, seed=0, on_cell=lambda index: None, last=None):
     """Run a notebook, as far as cell `last`, and return it; raises one of FAILURES.
 
@@ -230,11 +236,11 @@ def redraw(wanted):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("only", nargs="?", default="", help="a lesson, such as 04, or solutions/04")
+    parser.add_argument("only", nargs="?", default="", help="04, solutions/04 or challenge")
     parser.add_argument("--seeds", metavar="0-9", help="run for these seeds, store nothing")
     parser.add_argument("--figures", metavar="ID", nargs="?", const="", help="store figures only")
     options = parser.parse_args()
-    paths = lessons(options.only)
+    paths = notebooks(options.only)
     if not paths:
         raise SystemExit(f"no lesson starts with {options.only!r}")
     if options.seeds:

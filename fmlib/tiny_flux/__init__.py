@@ -5,26 +5,24 @@ weights/tiny_flux.safetensors and weights/tiny_flux.json. The grammar of the sen
 and their judge are in fmlib.tiny_flux.scenes.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from fmlib import stored
 from fmlib.losses import cfm_loss
 from fmlib.models import DiT
 from fmlib.paths import CondOT
 from fmlib.predictions import guide
 from fmlib.shapes import real, whole
 from fmlib.solvers import solve
+from fmlib.stored import FOLDER
 from fmlib.tiny_flux.scenes import LENGTH, WORDS, Scenes, halves, layout_of, parse
 from fmlib.training import fit
 
 __all__ = ["FOLDER", "Rating", "Recipe", "load", "paint", "rating", "shifted_times", "train"]
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "weights"
 NAME = "tiny_flux"
 
 
@@ -140,21 +138,8 @@ def _digits(scenes):
 
 
 def load(folder=FOLDER):
-    """The stored model, ready to paint.
-
-    Raises FileNotFoundError if a file is missing, ValueError if the weights are not those of which
-    tiny_flux.json has the SHA-256; both say how to get them back.
-    """
-    weights, about = Path(folder) / f"{NAME}.safetensors", Path(folder) / f"{NAME}.json"
-    again = "`git checkout -- weights` brings it back, `make weights` trains it anew"
-    for file in (about, weights):
-        if not file.exists():
-            raise FileNotFoundError(f"weights/{file.name} is missing: {again}")
-    from safetensors.torch import load as tensors
-
-    data, about = weights.read_bytes(), json.loads(about.read_text(encoding="utf-8"))
-    if hashlib.sha256(data).hexdigest() != about["sha256"]:
-        raise ValueError(f"weights/{weights.name} is damaged, its SHA-256 is wrong: {again}")
+    """The stored model, ready to paint.  Raises what `stored.read` raises."""
+    about, weights = stored.read(NAME, folder)
     model = Recipe(**about["recipe"]).model()
-    model.load_state_dict({name: value.float() for name, value in tensors(data).items()})
+    model.load_state_dict(weights)
     return model

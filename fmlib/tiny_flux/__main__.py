@@ -1,27 +1,19 @@
 """Train the tiny text-to-image model and store it: what `make weights` does."""
 
 import argparse
-import hashlib
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from fmlib.tiny_flux import FOLDER, NAME, Recipe, load, rating, train
+from fmlib.stored import FOLDER, store, store_about
+from fmlib.tiny_flux import NAME, Recipe, load, rating, train
 from fmlib.tiny_flux.scenes import Reader, Scenes, halves
 
 EVERY = 128  # steps between two points of the curve, and four times as many after RISE
 RISE = 3072
-
-
-def replace(path, data):
-    """Write a file in one move, never half of it."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(data)
-    os.replace(beside, path)
 
 
 def rounded(result):
@@ -60,8 +52,6 @@ def options_of(arguments):
 
 
 def main(arguments=None):
-    from safetensors.torch import save
-
     options = options_of(arguments)
     torch.set_num_threads(1)
     recipe = Recipe(steps=options.steps, warmup=min(Recipe.warmup, options.steps))
@@ -74,27 +64,21 @@ def main(arguments=None):
         raise SystemExit("interrupted: nothing was stored")
     for point in curve:
         point["loss"] = round(float(history.loss[: point["step"]][-EVERY:].mean()), 3)
-    data = save({name: value.half() for name, value in model.state_dict().items()})
     minutes = {"training": round(seconds / 60, 1), "judging": round(curve.seconds / 60, 1)}
     about = {
         "recipe": asdict(recipe),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "parameters": sum(p.numel() for p in model.parameters()),
         "cpu_minutes": minutes,
         "first_losses": [round(x, 3) for x in history.loss[:64].tolist()],
         "curve": curve,
     }
-    options.folder.mkdir(exist_ok=True)
-    replace(options.folder / f"{NAME}.safetensors", data)
-    replace(options.folder / f"{NAME}.json", json.dumps(about).encode())
+    store(NAME, model, about, options.folder)
     model = load(options.folder)
     about["scores"] = {
         f"{name}, w = {w:g}": rounded(rating(model, scenes, reader, n=options.texts, seed=2, w=w))
         for name, scenes in (("seen", seen), ("unseen", unseen))
         for w in (1.0, 2.0)
     }
-    text = json.dumps(about, indent=1)
-    replace(options.folder / f"{NAME}.json", text.encode() + b"\n")
+    store_about(NAME, about, options.folder)
     print(json.dumps({**about, "curve": "..."}, indent=1))
 
 

@@ -68,8 +68,8 @@ def enter(name, sample, train=None, folder=FOLDER):
     sample(network, x_0, evaluations, generator) -> images like x_0, which is noise (n, 1, 8, 8);
     network(x, t, y=None) is the velocity, and may be asked about `evaluations` n images in all.
     train: None to sample from the network that is given, or train(network, given, data, generator),
-    which trains `network`, a copy without weights worth anything, in place: TRAINING evaluations,
-    of the two together; data: the Digits that the given one was trained on.
+    which trains `network`, as large as the given one and untrained, in place: TRAINING evaluations
+    of an image, of the two together; data: the Digits that the given one was trained on.
     Every entry gets the same noise.
     Raises ValueError for a name without a letter or of more than 40, and for a sample that returns
     something else; OverBudget.

@@ -183,6 +183,14 @@ def test_a_training_of_ones_own_is_run_within_its_budget(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_who_draws_without_the_generator_gets_the_same_and_disturbs_nobody(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    a, b = (enter("chance", lambda net, x, n, g: torch.randn_like(x), None, tmp_path) for _ in "ab")
+    assert torch.equal(a.images[4], b.images[4]) and torch.equal(torch.rand(3), expected)
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [

@@ -70,20 +70,26 @@ def enter(name, sample, train=None, folder=FOLDER):
     train: None to sample from the network that is given, or train(network, given, data, generator),
     which trains `network`, as large as the given one and untrained, in place: TRAINING evaluations
     of an image, of the two together; data: the Digits that the given one was trained on.
-    Every entry gets the same noise.
+    Every entry gets the same noise, and equal runs give equal images.
     Raises ValueError for a name without a letter or of more than 40, and for a sample that returns
     something else; OverBudget.
     """
     name, network = checked_name(name), load()
-    generator = torch.Generator().manual_seed(0)
-    if train is not None:
-        torch.manual_seed(0)
-        given, network, budget = network, Recipe().model(), Budget(TRAINING)
-        train(Metered(network, budget, True), Metered(given, budget), digits().train, generator)
-    images = {n: _runs(sample, network, n) for n in EVALUATIONS}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # for who draws without the generator
+        if train is not None:
+            network = _trained(train, network)
+        images = {n: _runs(sample, network, n) for n in EVALUATIONS}
     entry = Entry(name, TRACKS[train is not None], images)
     store(entry, Path(folder))
     return entry
+
+
+def _trained(train, given):
+    network, budget, generator = Recipe().model(), Budget(TRAINING), torch.Generator()
+    own, other = Metered(network, budget, learns=True), Metered(given, budget)
+    train(own, other, digits().train, generator.manual_seed(0))
+    return network
 
 
 def _runs(sample, network, evaluations):

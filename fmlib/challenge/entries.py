@@ -74,8 +74,9 @@ def enter(name, sample, train=None, folder=FOLDER):
     Raises ValueError for a name without a letter or of more than 40, and for a sample that returns
     something else; OverBudget.
     """
-    name, network = checked_name(name), load()
+    name = checked_name(name)
     with torch.random.fork_rng(devices=[]):
+        network = load()
         torch.manual_seed(0)  # for who draws without the generator
         if train is not None:
             network = _trained(train, network)

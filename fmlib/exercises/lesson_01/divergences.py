@@ -20,7 +20,7 @@ APART = [  # in the first two only the weights differ
     [[0.65, 0.35], [-1.0, 3.0], [0.8, 0.3]],
     [[0.2, 0.3, 0.5], [5.0, -4.0, 0.5], [0.5, 0.6, 0.3]],
 ]
-OVERLAP = [[0.5, 0.5], [-0.4, 0.8], [0.7, 0.7]]  # one Gaussian serves both parts
+OVERLAP = [[0.3, 0.7], [-0.4, 0.8], [0.7, 0.7]]  # one Gaussian serves both parts
 
 
 def _tensors(*numbers):

@@ -59,9 +59,9 @@ def check_line_loss(line_loss):
 
     agree(of_one(lambda x, t: torch.zeros_like(x)), rate**2, 1e-9, "line-target")
     agree(of_one(lambda x, t: torch.full_like(x, rate)), 0, 1e-9, "line-sign", rate=rate)
-    for place, where in ((x_0, 0.0), (x_1, 1.0)):
-        got = of_one(lambda x, t: x, torch.full_like(t[:1], where))
-        agree(got, (place[0] - rate) ** 2, 1e-9, "line-place", t=where)
+    for where in (0.0, 1.0, 0.3):
+        got, place = of_one(lambda x, t: x, torch.full_like(t[:1], where)), x_0[0] + where * rate
+        agree(got, (place - rate) ** 2, 1e-9, "line-place", t=where)
     got = loss(lambda x, t: (2 - x) / (1 - t), x_1=torch.full_like(x_1, 2))
     agree(got, 0, 1e-9, "line-table")
 

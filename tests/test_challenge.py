@@ -212,6 +212,12 @@ def test_a_name_has_a_letter_and_is_short(name, tmp_path):
         enter(name, midpoint, folder=tmp_path)
 
 
+def test_a_name_of_forty_letters_is_short_enough(tmp_path):
+    images = {n: torch.zeros(RUNS, IMAGES, 1, 8, 8) for n in (2, 4)}
+    store(Entry("가" * 40, "sampler", images), tmp_path)
+    assert read(next(tmp_path.iterdir())).name == "가" * 40
+
+
 def test_a_name_leads_nowhere_else(tmp_path):
     folder = tmp_path / "in"
     store(Entry("../../out of/it", "sampler", {}), folder)

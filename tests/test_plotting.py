@@ -308,13 +308,15 @@ def test_an_animation_has_its_frames_and_stops():
     def frame(fig, i):
         plotting.scatter(torch.tensor([[i / 5, 0.0]]), plotting.panels(1, fig=fig)[0], size=90)
 
-    picture = plotting.animate(frame, 6, loops=2, alt="a point")
+    picture = plotting.animate(frame, 6, seconds=3.0, loops=2, alt="a point")
     image = Image.open(io.BytesIO(picture.data))
     assert image.n_frames == 6 and image.info["loop"] == 2 and picture.alt == "a point"
-    frames = []
+    frames, shown = [], []
     for i in range(6):
         image.seek(i)
         frames.append(np.asarray(image.convert("L")))
+        shown.append(image.info["duration"])
+    assert shown == [500] * 5 + [1500]  # milliseconds; it rests on the last
     assert all((a != b).any() for a, b in zip(frames[:-1], frames[1:], strict=True))
     assert base64.b64encode(picture.data) and plt.get_fignums() == []
 

@@ -272,8 +272,11 @@ def check_own_flow(own_flow):
     x_t = x_0 + t[:, None] * (x_1 - x_0)
     got = run(own_flow, x_0, x_1, t, like=x_t)
     agree(got[0].sort().values, x_0.sort().values, 1e-9, "flow-start")
-    off = (got.sort(1).values - x_t.sort(1).values).abs().amax(1)
-    expect(off.max() < 1e-9, "flow-marginal", t=t[off.argmax()], off=off.max())
+    for way in (t, t.flip(0)):  # times in any order
+        there = x_0 + way[:, None] * (x_1 - x_0)
+        flown = run(own_flow, x_0, x_1, way, like=x_t)
+        off = (flown.sort(1).values - there.sort(1).values).abs().amax(1)
+        expect(off.max() < 1e-9, "flow-marginal", t=way[off.argmax()], off=off.max())
     back = float(got[:, got[0].argsort()].diff(dim=1).min())
     expect(back > -1e-9, "flow-cross", back=-back)
     lesson.in_float32(own_flow, x_0, x_1, t, like=x_t, rows=False)  # the order may be by chance

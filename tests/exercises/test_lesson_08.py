@@ -319,6 +319,7 @@ WRONG = {
         (lambda x, generator: twin()(x, torch.Generator().manual_seed(1)), "twin-random"),
         (lambda x, generator: twin()(x, None), "twin-generator"),
         (heaps_whitened, "twin-normal"),
+        (twin(noise=lambda x, g: torch.rand(x.shape, generator=g).to(x)), "twin-normal"),
         (twin(noise=lambda x, g: torch.randint(2, x.shape, generator=g).to(x)), "twin-normal"),
     ],
     "check_predicted_recall": [

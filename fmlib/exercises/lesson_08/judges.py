@@ -75,7 +75,7 @@ def _heaps(n, dim, seed):
 def check_twin(twin):
     """twin(x, generator) -> like x: other points with the same mean and covariance."""
     flat = [("not-finite", "twin-flat"), ("raises", "twin-flat")]
-    cases = [(300, 4, False), (300, 4, False), (90, 9, False), *[(300, 5, True)] * 4]
+    cases = [(300, 4, False), (300, 4, False), (250, 9, False), *[(300, 5, True)] * 4]
     for seed, (n, dim, never) in enumerate(cases):
         x = _flat(_heaps(n, dim, seed)) if never else _heaps(n, dim, seed)
         how = {"like": x, "instead": flat if never else ()}
@@ -92,7 +92,7 @@ def check_twin(twin):
         expect(gap(made[0], made[2]) < 1e-9, "twin-generator", **found)
         z = (got[:, 0] - got[:, 0].mean()) / got[:, 0].std()
         fourth = float(z.pow(4).mean())  # 1 for two heaps, 3 for a normal number
-        expect(fourth > 2, "twin-normal", got=fourth, **found)
+        expect(fourth > 2.1, "twin-normal", got=fourth, **found)
     return {"dim": dim}
 
 

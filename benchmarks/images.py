@@ -14,10 +14,10 @@ import time
 
 import torch
 from common import over, taking_turns
-from torch.nn.functional import cross_entropy
 
 from fmlib import models
-from fmlib.data import digits
+from fmlib.challenge.judge import trained_classifier
+from fmlib.data import Digits, digits
 from fmlib.losses import cfm_loss
 from fmlib.metrics import copying, frechet_distance, neighbour_test, precision_recall
 from fmlib.paths import CondOT
@@ -37,26 +37,10 @@ METRICS = ("Frechet", "gap", "precision", "recall")
 
 
 def halves(generator):
-    """The digits in two halves, (images, labels) for training and (images, labels) held out."""
+    """The digits in two halves, for training and held out: two Digits."""
     images, labels = digits()
     order = torch.randperm(len(images), generator=generator)
-    return [(images[i], labels[i]) for i in (order[:898], order[898:])]
-
-
-def judge(train, generator):
-    """A classifier of the training half, for the features of the Frechet distance."""
-    images, labels = train
-
-    def draw(n, generator):
-        i = torch.randint(len(images), (n,), generator=generator)
-        return images[i] + 0.1 * torch.randn(n, *SHAPE, generator=generator), labels[i]
-
-    def loss(model, batch):
-        return cross_entropy(model(batch[0]), batch[1])
-
-    model = models.Classifier(SHAPE)
-    fit(loss, model, draw, 500, 3e-3, 64, generator=generator, progress=False)
-    return model
+    return [Digits(images[i], labels[i]) for i in (order[:898], order[898:])]
 
 
 @torch.no_grad()
@@ -109,7 +93,7 @@ def noise(n, generator):
 
 def report(train, held_out, options, generator):
     """Print the table; return each network as it is after its longest training."""
-    classifier, last = judge(train, generator), {}
+    classifier, last = trained_classifier(train, generator), {}
     right = float((classifier(held_out[0]).argmax(1) == held_out[1]).float().mean())
     print(f"the classifier is right on {right:.1%} of the held-out half")
     real = [scores(train[0], held_out[0], classifier, generator) for _ in range(40)]

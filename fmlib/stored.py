@@ -11,9 +11,12 @@ FOLDER = Path(__file__).resolve().parent.parent / "weights"
 
 
 def replace(path, data):
-    """Write a file in one move, never half of it."""
+    """Write a file in one move, never half of it, also if the machine stops."""
     beside = path.with_name(path.name + ".part")
-    beside.write_bytes(data)
+    with open(beside, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(beside, path)
 
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import nbformat
 import run_notebooks
 
+from fmlib.stored import replace
+
 ROOT = run_notebooks.ROOT
 FOLDER = ROOT / "notebooks" / "exercises"
 COURSE = ROOT / "build" / "classroom"
@@ -87,7 +89,7 @@ def derive(path, folder):
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = cell.outputs if is_check(cell) else []
-    run_notebooks.replace(target, nbformat.writes(notebook).encode() + b"\n")
+    replace(target, nbformat.writes(notebook).encode() + b"\n")
     return target
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import nbformat
 
 from fmlib.explorables.scripts import FOLDER, render, stored
+from fmlib.stored import replace
 
 sys.path.insert(0, str(Path(__file__).parent))
-from run_notebooks import lessons, replace
+from run_notebooks import lessons
 
 # Asks, again and again, whether the page has changed; an error on the page does not stop it.
 RELOAD = """<script>

@@ -22,6 +22,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from fmlib.models import MLP
+from fmlib.stored import replace
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -102,16 +103,6 @@ def tidy(notebook):
                 data["image/png"] = gallery.smaller(data["image/png"])
     nbformat.validate(notebook)
     return notebook
-
-
-def replace(path, data):
-    """Write data (bytes) to path in one move."""
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def find_figures(only=""):

@@ -40,6 +40,10 @@ class Row(NamedTuple):
         """The mean Rating by n evaluations."""
         return Rating(*np.mean(self.ratings[n], 0))
 
+    def gaps(self, n):
+        """The gap of each run by n evaluations, in percent."""
+        return [100 * rating.gap for rating in self.ratings[n]]
+
     @property
     def copies(self):
         return any(self.mean(n).copies for n in EVALUATIONS)
@@ -47,12 +51,11 @@ class Row(NamedTuple):
     @property
     def points(self):
         """The mean of the gaps, in percent, of which 0 is best."""
-        return 100 * float(np.mean([self.mean(n).gap for n in EVALUATIONS]))
+        return float(np.mean([self.gaps(n) for n in EVALUATIONS]))
 
     def cells(self, place):
         """The row of the table, as text: the judges that do not decide, by the most evaluations."""
-        gaps = [[100 * rating.gap for rating in self.ratings[n]] for n in EVALUATIONS]
-        told = [f"{np.mean(gap):.1f} ± {np.std(gap):.1f}" for gap in gaps]
+        told = [f"{np.mean(gap):.1f} ± {np.std(gap):.1f}" for gap in map(self.gaps, EVALUATIONS)]
         most = self.mean(EVALUATIONS[-1])
         rest = [f"{value:.2f}" for value in most[1:]]
         note = "copies" if self.copies else ""
@@ -96,7 +99,7 @@ def picture(rows, real, file):
     fig, ax = plt.subplots(figsize=(6.4, 1.2 + 0.32 * len(rows)))
     ax.axvspan(*real, color="0.9", lw=0, label="real digits")
     for n, color, up in zip(EVALUATIONS, ("0.6", "0"), (-0.15, 0.15), strict=True):
-        gaps = np.array([[100 * rating.gap for rating in row.ratings[n]] for row in rows])
+        gaps = np.array([row.gaps(n) for row in rows])
         y, how = np.arange(len(rows)) + up, {"fmt": "o", "color": color}
         ax.errorbar(gaps.mean(1), y, xerr=gaps.std(1), label=f"{n} evaluations", **how)
     names = [f"{row.name} ({'copies' if row.copies else row.track})" for row in rows]
@@ -122,8 +125,9 @@ def main(arguments=None):
     if not rows:
         raise SystemExit(f"no entry in {folder}: the challenge's notebook stores them as .npz")
     train, generator = digits().train.images, torch.Generator().manual_seed(0)
-    some = [train[torch.randperm(len(train), generator=generator)[:449]] for _ in range(20)]
-    low, high = np.quantile([100 * judge.rate(x).gap for x in some], (0.05, 0.95))
+    orders = [torch.randperm(len(train), generator=generator) for _ in range(20)]
+    gaps = [100 * judge.rate(train[order[: len(judge.real)]]).gap for order in orders]
+    low, high = np.quantile(gaps, (0.05, 0.95))
     text = table(rows) + f"\nReal digits have a gap of {low:.1f} to {high:.1f}.\n"
     (folder / "scoreboard.md").write_text(text, encoding="utf-8")
     picture(rows, (low, high), folder / "scoreboard.png")

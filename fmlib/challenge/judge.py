@@ -1,5 +1,6 @@
 """What an entry of the challenge is worth, by the judges of lesson 08."""
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from fmlib.metrics import copying, frechet_distance, neighbour_test, precision_r
 from fmlib.models import Classifier
 from fmlib.training import fit
 
-__all__ = ["Judge", "Rating"]
+__all__ = ["Judge", "Rating", "trained_classifier"]
 
 CLOSEST = 0.02  # the share of images that are the closest ones to what was shown
 COPIES = 0.7  # closest below this are copies: real digits get 0.9 to 1.1
@@ -44,7 +45,9 @@ class Judge:
         train, trial = digits()
         self.real = unseen() if real is None else real
         self.shown = torch.cat([train.images, trial.images]) if real is None else train.images
-        self.features = _classifier(train).features
+        self.features = _classifier().features
+        with torch.no_grad():
+            self.real_features, self.real_near = self.features(self.real), self._near(self.real)
 
     @torch.no_grad()
     def rate(self, x):
@@ -54,10 +57,10 @@ class Judge:
         """
         return Rating(
             neighbour_test(x, self.real).gap,
-            frechet_distance(self.features(x), self.features(self.real)),
+            frechet_distance(self.features(x), self.real_features),
             *precision_recall(x, self.real),
             copying(x, self.shown, self.real),
-            self._near(x) / self._near(self.real),
+            self._near(x) / self.real_near,
         )
 
     def _near(self, x):
@@ -65,8 +68,16 @@ class Judge:
         return float(far.quantile(CLOSEST))
 
 
-def _classifier(data):
-    """Lesson 08's: trained on digits with a little noise on them."""
+@functools.cache
+def _classifier():
+    """The one that all judges ask."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return trained_classifier(digits().train, torch.Generator().manual_seed(0))
+
+
+def trained_classifier(data, generator):
+    """Lesson 08's: trained on digits, a Digits, with a little noise on them."""
 
     def draw(n, generator):
         i = torch.randint(len(data.images), (n,), generator=generator)
@@ -76,9 +87,6 @@ def _classifier(data):
     def loss(model, batch):
         return cross_entropy(model(batch[0]), batch[1])
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Classifier()
-    generator = torch.Generator().manual_seed(0)
+    model = Classifier()
     fit(loss, model, draw, 500, 3e-3, 64, generator=generator, progress=False)
     return model

@@ -82,11 +82,8 @@ def check_twin(twin):
         made = [run(twin, x, torch.Generator().manual_seed(s), **how) for s in (1, 2, 1)]
         got, found = made[0], {"n": n, "dim": dim}
         agree(got.mean(0), x.mean(0), 1e-5, "twin-mean", at=torch.arange(dim), **found)
-        spread = [z.T.cov().flatten() for z in (got, x)]
-        near = gap(*spread) < 1e-5
-        expect(
-            near, "twin-flat" if never else "twin-cov", says="twin-cov", off=gap(*spread), **found
-        )
+        off, name = gap(got.T.cov(), x.T.cov()), "twin-flat" if never else "twin-cov"
+        expect(off < 1e-5, name, says="twin-cov", off=off, **found)
         expect(float(torch.cdist(got, x).min()) > 1e-6, "twin-rows", **found)
         expect(gap(made[0], made[1]) > 1e-6, "twin-random", **found)
         expect(gap(made[0], made[2]) < 1e-9, "twin-generator", **found)
@@ -146,8 +143,8 @@ def check_nearer_share(nearer_share):
     for seed, (n, m, dim) in enumerate(((6, 6, 2), (5, 8, 2), (12, 7, 3), (12, 7, 3))):
         samples, held_out = 0.8 * points(n, dim, seed=seed), points(m, dim, seed=seed + 20)
         train = points(10, dim, seed=seed + 40)
-        got, exact = run(nearer_share, samples, train, held_out, like=float), None
-        exact = _nearer(samples, train, held_out)
+        given = samples, train, held_out
+        got, exact = run(nearer_share, *given, like=float), _nearer(*given)
         found = {"n": n, "m": m, "exact": exact, "got": got}
         expect(abs(got - exact) < 1e-6, "nearer-pairs", **found)
     got = run(nearer_share, held_out, train, held_out, like=float)
@@ -159,14 +156,11 @@ def check_nearer_share(nearer_share):
 def check_copied_share(copied_share):
     """copied_share(C, C_0) -> a share, a number."""
     for fresh in (0.5, 0.23, 0.4):
-        new = (
-            torch.arange(1000) < 1000 * fresh
-        )  # which of the new ones are nearer than held-out ones
         for share in (0.0, 1.0, 0.3, 0.75):
+            # so many copies beside 1,000 others
             copies = round(1000 * share / (1 - share)) if share < 1 else 10**9
-            nearer = (copies + int(new.sum())) / (copies + len(new))  # what C is then
+            exact, nearer = (n / (copies + 1000) for n in (copies, copies + 1000 * fresh))
             got = run(copied_share, nearer, fresh, like=float)
-            exact = copies / (copies + len(new))
             found = {"nearer": nearer, "fresh": fresh, "exact": exact, "got": got}
             name = "copied-ends" if share in (0.0, 1.0) else "copied-share"
             expect(abs(got - exact) < 1e-4, name, says="copied-share", **found)

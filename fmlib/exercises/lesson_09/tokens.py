@@ -104,13 +104,9 @@ def check_without_places(without_places):
             trap = time > 0 and torch.allclose(got, _field_averaged(x, t, pictures))
             name = "places-field" if trap else "places-best"
             agree(got, exact, 1e-6, name, says="places-best", **found)
-    x, t, pictures = (
-        points(4, 4, 1, seed=3),
-        double(0.97),
-        points(3, 4, 1, seed=4),
-    )  # weights underflow
+    x, t, pictures = points(4, 4, 1, seed=3), double(0.97), points(3, 4, 1, seed=4)
     got = run(without_places, x, t, pictures, like=x)
-    agree(got, _best(x, t, pictures), 1e-6, "places-best", n=3, t=t)
+    agree(got, _best(x, t, pictures), 1e-6, "places-best", n=3, t=t)  # here weights underflow
     lesson.in_float32(without_places, x, double(0.5), pictures[:2], like=x)
 
 
